@@ -1,0 +1,31 @@
+//! The vocabulary of Arrival, shared by every other crate: what a service, a trigger, a device
+//! interface and a state are, without any input or output.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`access`] | who asks, what they ask for, and whether they may |
+//! | [`class`] | interface classes: a GUID, a short name, and a predicate over a device |
+//! | [`cursor`] | the position in the stream of all interface changes |
+//! | [`definition`] | what a service is: its program, its triggers, its policies |
+//! | [`device`] | what was recorded of a device, and of its ancestors |
+//! | [`error`] | Win32 error codes |
+//! | [`exit`] | how a process ended |
+//! | [`guid`] | 128-bit identifiers in Windows' text form |
+//! | [`interface`] | a device interface: its identity, its names, its ids |
+//! | [`state`] | the seven service states, accepted controls, reasons |
+//! | [`time`] | nanoseconds of CLOCK_BOOTTIME |
+//! | [`trigger`] | what starts a service |
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod class;
+pub mod cursor;
+pub mod definition;
+pub mod device;
+pub mod error;
+pub mod exit;
+pub mod guid;
+pub mod interface;
+pub mod state;
+pub mod time;
+pub mod trigger;
