@@ -1,2 +1,3 @@
 //! wire
 pub mod api;
+pub mod uevent;
