@@ -1,3 +1,16 @@
-//! wire
+//! Every byte format that reaches Arrival from outside, without any input or output.
+//!
+//! | module | reads and writes |
+//! |---|---|
+//! | [`api`] | the interfaces of the control protocol and their types |
+//! | [`frame`] | the framing of Varlink on a stream |
+//! | [`message`] | the calls and replies of Varlink |
+//! | [`notify`] | the datagrams of sd_notify(3) |
+//! | [`uevent`] | the kernel's and udevd's device events |
+#![forbid(unsafe_code)]
+
 pub mod api;
+pub mod frame;
+pub mod message;
+pub mod notify;
 pub mod uevent;
