@@ -1,0 +1,165 @@
+//! One connection to the control socket: messages out, messages in, each within its time.
+
+use std::io::{ErrorKind as IoKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use arrival_wire::frame::Decoder;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::error::{Error, ErrorKind};
+use crate::root::Root;
+
+/// The largest message taken from the manager. It is above the manager's own limit, so that a newer
+/// one may answer with more.
+pub(crate) const REPLY_LIMIT: usize = 16 << 20;
+
+/// The longest path that fits into an address (unix(7): sun_path is 108 bytes with its NUL).
+const SUN_PATH: usize = 107;
+
+#[derive(Debug)]
+pub(crate) struct Transport {
+    stream: UnixStream,
+    name: String,
+    decoder: Decoder,
+}
+
+impl Transport {
+    /// Connects to a manager within a time: one that does not accept counts as not answering.
+    pub(crate) fn connect(root: &Root, patience: Duration) -> Result<Self, Error> {
+        let path = root.control();
+        let name = path.display().to_string();
+        let stream = connect(path, patience).map_err(|errno| {
+            use rustix::io::Errno;
+            let kind = match errno {
+                Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR => ErrorKind::NoDaemon,
+                Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
+                Errno::AGAIN | Errno::TIMEDOUT => ErrorKind::Timeout,
+                _ => ErrorKind::Io,
+            };
+            Error::from_io(kind, name.clone(), errno.into())
+        })?;
+        Ok(Transport {
+            stream,
+            name,
+            decoder: Decoder::new(REPLY_LIMIT),
+        })
+    }
+
+    /// The control socket's path.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends one message.
+    pub(crate) fn send(&mut self, message: &[u8], deadline: Instant) -> Result<(), Error> {
+        let mut left = message;
+        while !left.is_empty() {
+            let time = self.time_left(deadline)?;
+            self.stream
+                .set_write_timeout(Some(time))
+                .map_err(|error| self.io(error))?;
+            match self.stream.write(left) {
+                Ok(0) => return Err(Error::new(ErrorKind::Disconnected, &self.name)),
+                Ok(n) => left = left.get(n..).unwrap_or_default(),
+                Err(error) if error.kind() == IoKind::Interrupted => {}
+                Err(error) => return Err(self.io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives one message, without its end; without a deadline it waits for ever.
+    ///
+    /// A message that does not come in time may come later: only [`ErrorKind::Timeout`] leaves
+    /// the connection in order, with what has come so far kept for the next call.
+    pub(crate) fn receive(&mut self, deadline: Option<Instant>) -> Result<Vec<u8>, Error> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            if let Some(message) = self.decoder.next() {
+                return message.map_err(|error| {
+                    Error::new(ErrorKind::Protocol, &self.name).because(error.to_string())
+                });
+            }
+            let time = match deadline {
+                Some(deadline) => Some(self.time_left(deadline)?),
+                None => None,
+            };
+            self.stream
+                .set_read_timeout(time)
+                .map_err(|error| self.io(error))?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(Error::new(ErrorKind::Disconnected, &self.name)),
+                Ok(n) => {
+                    self.decoder.push(chunk.get(..n).unwrap_or_default());
+                }
+                Err(error) if error.kind() == IoKind::Interrupted => {}
+                Err(error) => return Err(self.io(error)),
+            }
+        }
+    }
+
+    fn time_left(&self, deadline: Instant) -> Result<Duration, Error> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(ErrorKind::Timeout, &self.name));
+        }
+        // The kernel counts in its ticks, and zero would mean for ever.
+        Ok(left.max(Duration::from_millis(1)))
+    }
+
+    fn io(&self, error: std::io::Error) -> Error {
+        // No wildcard over kinds would be complete: std may add some at any time.
+        if matches!(error.kind(), IoKind::WouldBlock | IoKind::TimedOut) {
+            return Error::new(ErrorKind::Timeout, &self.name);
+        }
+        if matches!(
+            error.kind(),
+            IoKind::BrokenPipe | IoKind::ConnectionReset | IoKind::ConnectionAborted
+        ) {
+            return Error::from_io(ErrorKind::Disconnected, &self.name, error);
+        }
+        Error::from_io(ErrorKind::Io, &self.name, error)
+    }
+}
+
+/// Connects to the socket at `path`, however long that is.
+///
+/// The send timeout bounds connect(2) too: it waits for a place in a full backlog (unix(7)).
+fn connect(path: &Path, patience: Duration) -> rustix::io::Result<UnixStream> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_timeout(
+        &socket,
+        Timeout::Send,
+        Some(patience.max(Duration::from_millis(1))),
+    )?;
+    if path.as_os_str().as_bytes().len() <= SUN_PATH {
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        return Ok(UnixStream::from(socket));
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(rustix::io::Errno::NAMETOOLONG);
+    };
+    let folder = rustix::fs::open(
+        folder,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let short = PathBuf::from(format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&folder.as_fd())
+    ))
+    .join(name);
+    rustix::net::connect(&socket, &SocketAddrUnix::new(&short)?)?;
+    Ok(UnixStream::from(socket))
+}
