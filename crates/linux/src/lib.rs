@@ -1,1 +1,3 @@
-//! linux
+//! The kernel side of Arrival: sources of events, sysfs, and the hosts of services.
+
+pub mod host;
