@@ -11,6 +11,7 @@
 //! | [`error`] | Win32 error codes |
 //! | [`exit`] | how a process ended |
 //! | [`guid`] | 128-bit identifiers in Windows' text form |
+//! | [`hwid`] | hardware and compatible ids, from what was recorded of a device |
 //! | [`interface`] | a device interface: its identity, its names, its ids |
 //! | [`state`] | the seven service states, accepted controls, reasons |
 //! | [`time`] | nanoseconds of CLOCK_BOOTTIME |
@@ -25,6 +26,7 @@ pub mod device;
 pub mod error;
 pub mod exit;
 pub mod guid;
+pub mod hwid;
 pub mod interface;
 pub mod state;
 pub mod time;

@@ -1,0 +1,71 @@
+//! The form of a file in `classes.d`, which defines one class.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BUILT_IN, BuiltIn, Class, ClassError, Match, built_in, is_class_name};
+use crate::guid::Guid;
+
+/// A class as a file defines it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassFile {
+    /// What the class is called.
+    pub class: ClassHeader,
+    /// Which devices expose an interface of it.
+    #[serde(rename = "match")]
+    pub when: Match,
+}
+
+/// What a class is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassHeader {
+    /// The short name.
+    pub name: String,
+    /// The GUID; without one, that of the built-in class of this name, else one made of the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<Guid>,
+    /// Other names, such as a vendor's symbol for the GUID.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// What it is, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+impl ClassFile {
+    /// The class, if name, GUID and predicate are sound.
+    pub fn into_class(self) -> Result<Class, ClassError> {
+        let ClassHeader {
+            name,
+            guid,
+            aliases,
+            description,
+        } = self.class;
+        if !is_class_name(&name) {
+            return Err(ClassError::Name { name });
+        }
+        let built_in = BUILT_IN.iter().find(|known| known.name == name);
+        let guid = guid
+            .or_else(|| built_in.map(BuiltIn::guid))
+            .unwrap_or_else(|| built_in::derived_guid(&name));
+        if guid == Guid::from_u128(0) {
+            return Err(ClassError::ZeroGuid { name });
+        }
+        if let Err(cause) = self.when.check("match") {
+            return Err(ClassError::Match { name, cause });
+        }
+        let mut known_by: Vec<String> = built_in
+            .filter(|known| known.guid() == guid)
+            .map(|known| known.aliases.iter().map(|&a| a.to_owned()).collect())
+            .unwrap_or_default();
+        known_by.extend(aliases);
+        Ok(Class {
+            guid,
+            name,
+            aliases: known_by,
+            description,
+            when: self.when,
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! Ids of devices that are on no bus Windows knows: our own enumerator, `ARRIVAL`.
+//!
+//! Windows gives such devices ids of the kind `ROOT\COMPANY\DEVICE`; ours cannot be mistaken for
+//! one of those.
+//!
+//! | device | hardware id | compatible ids |
+//! |---|---|---|
+//! | TAP interface | `ARRIVAL\NET_TAP` | `ARRIVAL\NET_TUN`, `ARRIVAL\NET` |
+//! | TUN interface | `ARRIVAL\NET_TUN` | `ARRIVAL\NET` |
+//! | bridge, vlan, vxlan, bond, wireguard ... | `ARRIVAL\NET_` + kind, such as `ARRIVAL\NET_BRIDGE` | `ARRIVAL\NET` |
+//! | veth, ifb, dummy ... (no kind, a driver) | `ARRIVAL\NET_` + driver, such as `ARRIVAL\NET_VETH` | `ARRIVAL\NET` |
+//! | loop, zram, ram, dm, md ... | `ARRIVAL\BLOCK_` + the name before its number, such as `ARRIVAL\BLOCK_LOOP` | `ARRIVAL\BLOCK` |
+//! | any other | `ARRIVAL\` + subsystem + `_` + kind or driver | `ARRIVAL\` + subsystem |
+//!
+//! A wireless or mobile interface (`wlan`, `wwan`) is a kind too, where it is on no known bus.
+
+use super::{Ids, id_part};
+use crate::device::DeviceRecord;
+
+/// `IFF_TAP` in the `tun_flags` attribute: frames instead of packets.
+const IFF_TAP: u32 = 2;
+
+/// The ids of a device that has no bus device above it.
+pub(super) fn ids(device: &DeviceRecord) -> Ids {
+    let subsystem = match device.subsystem.as_str() {
+        "" => "DEVICE".to_owned(),
+        other => id_part(other).to_ascii_uppercase(),
+    };
+    let general = format!("ARRIVAL\\{subsystem}");
+    let special = |kind: &str| format!("{general}_{}", id_part(kind).to_ascii_uppercase());
+    let mut all = Vec::new();
+    if let Some(tap) = tun_is_tap(device) {
+        if tap {
+            all.push(special("tap"));
+        }
+        all.push(special("tun"));
+    } else if device.subsystem == "block" {
+        let kind = device.name().trim_end_matches(|c: char| c.is_ascii_digit());
+        if !kind.is_empty() {
+            all.push(special(kind.trim_end_matches('-')));
+        }
+    } else if let Some(kind) = device.devtype.as_deref().or(device.driver.as_deref()) {
+        all.push(special(kind));
+    }
+    all.push(general);
+    let compatible = all.split_off(1);
+    Ids {
+        hardware: all,
+        compatible,
+    }
+}
+
+/// Whether a TUN/TAP interface is a TAP; nothing if it is neither.
+fn tun_is_tap(device: &DeviceRecord) -> Option<bool> {
+    if device.subsystem != "net" {
+        return None;
+    }
+    let digits = device.attribute("tun_flags")?.strip_prefix("0x")?;
+    let flags = u32::from_str_radix(digits, 16).ok()?;
+    Some(flags & IFF_TAP != 0)
+}
