@@ -53,8 +53,8 @@ impl Right {
         }
     }
 
-    /// The verb of an error message.
-    fn verb(self) -> &'static str {
+    /// What it permits, as a verb: "start", "see the state of".
+    pub fn verb(self) -> &'static str {
         match self {
             Right::QueryStatus => "see the state of",
             Right::QueryConfig => "see the definition of",

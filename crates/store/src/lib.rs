@@ -1,1 +1,35 @@
-//! store
+//! Arrival's files: what an administrator writes, what packages bring, what must outlive the daemon.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`layout`] | where everything lies, below a root or at the system's places |
+//! | [`lock`] | one daemon per root, one writer at a time |
+//! | [`diagnostic`] | what is wrong with a file, where, and what to do about it |
+//! | [`definition`] | definitions of services in TOML |
+//! | [`lint`] | what `arrival check` says beyond errors |
+//! | [`settings`] | `arrivald.toml` |
+//! | [`store`] | all definitions and classes of a root, enabled and disabled |
+//! | [`journal`] | the run-time state, which survives the daemon but not the boot |
+//!
+//! The daemon reads and watches; the installer writes below the store's lock. Nothing here waits
+//! for anything but a disk.
+#![forbid(unsafe_code)]
+
+pub mod definition;
+pub mod diagnostic;
+mod document;
+mod duration;
+mod file;
+mod identity;
+pub mod journal;
+pub mod layout;
+pub mod lint;
+pub mod lock;
+pub mod settings;
+pub mod store;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use layout::Layout;
+pub use lock::Lock;
+pub use settings::Settings;
+pub use store::Store;
