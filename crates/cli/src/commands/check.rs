@@ -1,0 +1,206 @@
+//! `check`: mistakes in files, found without a manager.
+//!
+//! | file | is read as |
+//! |---|---|
+//! | `arrivald.toml` | settings |
+//! | in a folder `classes.d`, or with a table `[class]` | a class |
+//! | any other | a definition |
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use arrival_client::Problem;
+use arrival_store::lint::{self, Machine};
+use arrival_store::store::{Store, parse_class};
+use arrival_store::{Diagnostic, Layout, Settings};
+use serde_json::json;
+
+use super::{Outcome, Place};
+use crate::exit::{Exit, Failure};
+use crate::screen::{BAD, GOOD, NOTABLE, Screen};
+use crate::text::count;
+
+/// The most bytes of a file that a person writes; the manager takes no more either.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// `arrival check [FILE...]`.
+pub(super) fn check(place: &Place, screen: &mut Screen<'_>, files: &[PathBuf]) -> Outcome {
+    let root = place.root.dir();
+    let layout = Layout::new(root)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot find the root: {error}")))?;
+    if let Some(root) = layout.root().filter(|root| !root.is_dir()) {
+        let root = root.display();
+        return Err(Failure::new(
+            Exit::NoSuchObject,
+            format!("there is no folder '{root}' to check"),
+        ));
+    }
+    let (looked_at, problems) = if files.is_empty() {
+        everything(layout)
+    } else {
+        named(layout, files)
+    };
+    let errors = problems.iter().filter(|problem| problem.is_error()).count() as u64;
+    let warnings = problems.len() as u64 - errors;
+    if screen.json {
+        let problems: Vec<Problem> = problems.iter().map(to_problem).collect();
+        let files = looked_at;
+        let sums =
+            json!({ "files": files, "errors": errors, "warnings": warnings, "problems": problems });
+        screen.value(&sums)?;
+    } else {
+        write_problems(screen, &problems)?;
+        let style = match (errors, warnings) {
+            (0, 0) => GOOD,
+            (0, _) => NOTABLE,
+            _ => BAD,
+        };
+        writeln!(
+            screen,
+            "{style}{}, {}{style:#} in {}",
+            count(errors, "error"),
+            count(warnings, "warning"),
+            count(looked_at, "file")
+        )?;
+    }
+    Ok(if errors > 0 {
+        Exit::BadInput
+    } else {
+        Exit::Done
+    })
+}
+
+/// All files of a root: how many were looked at, and what is wrong with them.
+fn everything(layout: Layout) -> (u64, Vec<Diagnostic>) {
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut problems = Vec::new();
+    let settings = layout.settings();
+    if settings.exists() {
+        files.push(settings);
+        problems.extend(match Settings::load(&layout) {
+            Ok((_, problems)) | Err(problems) => problems,
+        });
+    }
+    let mut store = Store::open(layout);
+    let loaded = store.load();
+    for placed in &loaded.definitions {
+        files.push(placed.path.clone());
+        if let Ok(text) = read(&placed.path) {
+            let parsed = on_this_machine(&placed.path, &text, &store);
+            problems.extend(parsed);
+        }
+    }
+    // What the store found is mostly the same again; only the rest is news, such as a name that
+    // two files define.
+    for problem in loaded.problems {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    problems.sort_by(|a, b| (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column)));
+    files.extend(problems.iter().map(|problem| problem.path.clone()));
+    files.sort();
+    files.dedup();
+    (files.len() as u64, problems)
+}
+
+/// Some files, with the classes of the root.
+fn named(layout: Layout, files: &[PathBuf]) -> (u64, Vec<Diagnostic>) {
+    let mut store = Store::open(layout);
+    store.load();
+    let mut problems = Vec::new();
+    for path in files {
+        match read(path) {
+            Ok(text) => problems.extend(one(path, &text, &store)),
+            Err(message) => problems.push(Diagnostic::file(path, "unreadable", message)),
+        }
+    }
+    (files.len() as u64, problems)
+}
+
+fn one(path: &Path, text: &str, store: &Store) -> Vec<Diagnostic> {
+    let parent = path.parent().and_then(Path::file_name);
+    if path.file_name().is_some_and(|name| name == "arrivald.toml") {
+        match Settings::parse(path, text) {
+            Ok((_, problems)) | Err(problems) => problems,
+        }
+    } else if parent.is_some_and(|name| name == "classes.d")
+        || text.lines().any(|line| line.trim() == "[class]")
+    {
+        parse_class(path, text).1
+    } else {
+        on_this_machine(path, text, store)
+    }
+}
+
+fn on_this_machine(path: &Path, text: &str, store: &Store) -> Vec<Diagnostic> {
+    let machine = Machine {
+        user_exists: &|name| exists("passwd", name),
+        group_exists: &|name| exists("group", name),
+        program: &lint::program,
+        directory_exists: &Path::is_dir,
+        root: store.layout().root().is_none() || rustix::process::geteuid().is_root(),
+    };
+    lint::check(path, text, store.classes(), &machine).problems
+}
+
+/// Whether this machine knows a user or group: by its file, or by whatever else getent(1) asks.
+fn exists(database: &str, name: &str) -> bool {
+    let in_file = std::fs::read_to_string(format!("/etc/{database}")).is_ok_and(|text| {
+        let mut entries = text.lines().map(|line| line.split(':'));
+        entries.any(|mut fields| {
+            fields.next() == Some(name) || fields.nth(1).is_some_and(|number| number == name)
+        })
+    });
+    in_file
+        || Command::new("getent")
+            .args(["--", database, name])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let cannot = |error: io::Error| format!("cannot read the file: {error}");
+    let file = File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(format!("the file is longer than {FILE_LIMIT} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() + 1;
+        format!("the file is not UTF-8 (byte {at})")
+    })
+}
+
+fn to_problem(diagnostic: &Diagnostic) -> Problem {
+    let place = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
+    Problem {
+        path: diagnostic.path.display().to_string(),
+        line: place(diagnostic.line),
+        column: place(diagnostic.column),
+        severity: diagnostic.severity.name().to_owned(),
+        code: diagnostic.code.clone().into_owned(),
+        message: diagnostic.message.clone(),
+        remedy: diagnostic.remedy.clone(),
+    }
+}
+
+/// As a compiler shows them; the store has made their texts safe to print.
+fn write_problems(screen: &mut Screen<'_>, problems: &[Diagnostic]) -> io::Result<()> {
+    for problem in problems {
+        let style = if problem.is_error() { BAD } else { NOTABLE };
+        let text = problem.to_string();
+        let name = problem.severity.name();
+        let rest = text.strip_prefix(name).unwrap_or(&text);
+        writeln!(screen, "{style}{name}{style:#}{rest}\n")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! The examples at the end of each command's help and man page.
+
+pub(crate) const ARRIVAL: &str = "\
+Examples:
+  arrival demo                     see it work, without any privilege or device
+  arrival status                   what runs, and what is held back
+  arrival why gpsd                 why it runs or does not, and what to do
+  arrival watch                    devices and services as they come and go
+  arrival check                    mistakes in definitions
+  arrival --root DIR status        the same of a private manager
+
+Exit status:
+  0 done; 1 failed; 2 wrong usage; 3 'status NAME': not running; 4 no such service or class;
+  5 denied; 6 no manager answers; 7 this machine cannot; 8 mistakes in an input file";
+
+pub(crate) const LIST: &str = "\
+Examples:
+  arrival list
+  arrival list --json | jq -r '.services[] | select(.held_back) | .name'";
+
+pub(crate) const STATUS: &str = "\
+Examples:
+  arrival status                   the manager and all services
+  arrival status gpsd              one service in full
+  arrival status gpsd >/dev/null || echo 'gpsd is not running'
+
+Exit status:
+  0 if every named service is RUNNING, 3 if one is not, 4 if there is no such service";
+
+pub(crate) const WHY: &str = "\
+Examples:
+  arrival why gpsd
+  arrival why gpsd --json | jq -r .answer";
+
+pub(crate) const WATCH: &str = "\
+Examples:
+  arrival watch                            everything, beginning with what is present
+  arrival watch --class net --no-states    network interfaces only
+  arrival watch --no-snapshot --json | jq -r 'select(.kind == \"arrival\").interface.link'
+
+The output goes on when the manager is restarted: a line 'resync' comes, then the differences.
+Times are in UTC. Ctrl-C ends it.";
+
+pub(crate) const DEVICES: &str = "\
+Examples:
+  arrival devices
+  arrival devices --class comport
+  arrival devices --long                   with links and ids, as triggers use them
+  arrival devices --json | jq -r '.interfaces[].link'";
+
+pub(crate) const CLASSES: &str = "\
+Examples:
+  arrival classes";
+
+pub(crate) const TRIGGERS: &str = "\
+Examples:
+  arrival triggers
+  arrival triggers gpsd";
+
+pub(crate) const START: &str = "\
+Examples:
+  arrival start gpsd
+  arrival start gpsd --no-wait
+  arrival start importer -- --verbose      arguments for a service with the control protocol
+
+A service that runs already is left alone, and that is no error.";
+
+pub(crate) const STOP: &str = "\
+Examples:
+  arrival stop gpsd
+  arrival stop gpsd --timeout 5
+
+A stopped service stays stopped until its next device arrives or somebody starts it. To keep it
+stopped, use 'arrival disable' too. A service that does not run is left alone, and that is no error.";
+
+pub(crate) const ENABLE: &str = "\
+Examples:
+  arrival enable gpsd";
+
+pub(crate) const DISABLE: &str = "\
+Examples:
+  arrival disable gpsd && arrival stop gpsd";
+
+pub(crate) const CHECK: &str = "\
+Examples:
+  arrival check                            all files of the system's configuration
+  arrival check ./gpsd.toml
+  arrival --root DIR check
+
+Exit status:
+  0 if there are no errors (warnings may be), 8 if there are";
+
+pub(crate) const RELOAD: &str = "\
+Examples:
+  arrival reload
+
+Changed files are noticed without it; this waits until they have been read and shows mistakes.";
+
+pub(crate) const INFO: &str = "\
+Examples:
+  arrival info
+  arrival info --json | jq .counters.overruns";
+
+pub(crate) const SHUTDOWN: &str = "\
+Examples:
+  arrival shutdown
+
+To end the manager and leave the services running, send it SIGTERM.";
+
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  arrival completions bash > ~/.local/share/bash-completion/completions/arrival
+  arrival completions zsh > ~/.zfunc/_arrival
+  arrival completions fish > ~/.config/fish/completions/arrival.fish";
+
+pub(crate) const MAN: &str = "\
+Examples:
+  arrival man /usr/local/share/man/man1";
