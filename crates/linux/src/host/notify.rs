@@ -123,10 +123,11 @@ impl NotifySocket {
                 break length;
             }
             let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
-                _ => return Err(error),
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return Ok(Received::Nothing);
+            }
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
             }
         };
 

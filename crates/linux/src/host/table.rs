@@ -366,8 +366,9 @@ impl Hosts {
         for folder in leftovers {
             self.remove_cgroup(folder);
         }
+        let told = self.told.drain(..).collect();
         self.arm();
-        self.told.drain(..).collect()
+        told
     }
 
     /// Empties the epoll set into `ready`.
@@ -447,6 +448,9 @@ impl Hosts {
     fn arm(&mut self) {
         let mut delay = None::<Duration>;
         let mut within = |wanted: Duration| delay = Some(delay.map_or(wanted, |d| d.min(wanted)));
+        if !self.told.is_empty() {
+            within(Duration::from_nanos(1));
+        }
         if self.reap_again {
             within(SOON);
         }
@@ -715,25 +719,8 @@ impl Hosts {
             killing: false,
         };
         self.hosts.insert(id, host);
-        if !main {
-            self.wake();
-        }
+        self.arm();
         Ok(Adopted::Alive { record, main })
-    }
-
-    /// Makes the descriptor readable soon, for an event that no kernel object tells.
-    fn wake(&mut self) {
-        let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: Timespec {
-                tv_sec: 0,
-                tv_nsec: 1,
-            },
-        };
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once);
     }
 
     /// Processes below our base that belong to no host of the table; empty leftovers are removed.
