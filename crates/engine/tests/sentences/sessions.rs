@@ -148,7 +148,8 @@ fn who_waits_for_usable_hears_of_an_arrival_when_it_is_and_who_does_not_hears_at
         ..everything()
     };
     world.request(ROOT, Request::Subscribe(early)).unwrap();
-    (world.notices(GUEST), world.notices(ROOT));
+    world.notices(GUEST);
+    world.notices(ROOT);
     let unready = Interface {
         usable: false,
         ..device("a", 1)
