@@ -25,6 +25,8 @@ use rustix::time::{
 
 use super::cgroup::{self, Cgroup};
 use super::containment::Containment;
+use super::entry::{Host, Main, Members, is_alive, kill_tree, open_exactly};
+use super::outcome::{HostError, HostEvent};
 use super::reap::{self, Kept};
 use super::record::{HostId, HostRecord};
 use super::spawn::{Child, spawn};
@@ -34,118 +36,11 @@ use super::tree::{Processes, Stat, Tree};
 
 /// The most members of one host whose end is watched at a time; the clock finds the others.
 const MAX_WATCHED: usize = 16;
-/// Rounds of killing before the rest is left to the clock.
-const MAX_ROUNDS: usize = 64;
 /// Cgroups that could not be removed and are tried again.
 const MAX_LEFTOVERS: usize = 256;
-/// Looks at the clock for which the status of an adopted main process is waited for after its end.
-const STATUS_PATIENCE: u32 = 20;
 
-const SOON: Duration = Duration::from_millis(20);
+pub(super) const SOON: Duration = Duration::from_millis(20);
 const LATER: Duration = Duration::from_secs(1);
-
-/// How a main process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Exit {
-    /// It exited with this code.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-    /// It ended, and nobody can say how: it was adopted, on a kernel before 6.15.
-    Unknown,
-}
-
-impl Exit {
-    /// From a wait(2) status word.
-    fn from_raw(status: i32) -> Self {
-        if libc::WIFEXITED(status) {
-            Self::Code(libc::WEXITSTATUS(status))
-        } else if libc::WIFSIGNALED(status) {
-            Self::Signal(libc::WTERMSIG(status))
-        } else {
-            Self::Unknown
-        }
-    }
-}
-
-/// What happened to a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostEvent {
-    /// The main process ended.
-    MainExited {
-        /// Whose.
-        host: HostId,
-        /// How.
-        exit: Exit,
-    },
-    /// No process is left; the cgroup is removed and the table has forgotten the host.
-    Empty {
-        /// Which.
-        host: HostId,
-    },
-}
-
-/// What became of a host that an earlier daemon wrote down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Adopted {
-    /// Processes of it are alive; the table watches them. The record names the main process now known.
-    Alive {
-        /// The record to write down from now on.
-        record: HostRecord,
-        /// Whether the main process is alive; if not, `MainExited` follows.
-        main: bool,
-    },
-    /// Nothing of it is left, and its cgroup is removed.
-    Gone,
-}
-
-/// Processes below our base that no record names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
-    /// Their cgroup, as a record would name it.
-    pub cgroup: PathBuf,
-    /// The processes.
-    pub pids: Vec<u32>,
-}
-
-/// Why something could not be done to a host.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The table has no such host.
-    #[error("{0} does not exist")]
-    NoHost(HostId),
-    /// The number is already in the table.
-    #[error("{0} already exists")]
-    Taken(HostId),
-    /// Its main process has ended.
-    #[error("the main process of {0} has ended")]
-    NoMain(HostId),
-    /// A process that is not in the host.
-    #[error("process {pid} is not in {host}")]
-    Foreign {
-        /// The host.
-        host: HostId,
-        /// The process.
-        pid: u32,
-    },
-    /// The system refused.
-    #[error("cannot {what} {host}: {}", describe(.source))]
-    System {
-        /// The host.
-        host: HostId,
-        /// What was to be done.
-        what: &'static str,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
-
-fn describe(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(errno) => super::spec::describe(errno),
-        None => error.to_string(),
-    }
-}
 
 /// All hosts of this process.
 ///
@@ -153,42 +48,15 @@ fn describe(error: &io::Error) -> String {
 /// Dropping it stops nothing: hosts live on.
 #[derive(Debug)]
 pub struct Hosts {
-    containment: Containment,
+    pub(super) containment: Containment,
     epoll: OwnedFd,
     timer: OwnedFd,
-    hosts: BTreeMap<HostId, Host>,
+    pub(super) hosts: BTreeMap<HostId, Host>,
     watches: BTreeMap<u64, HostId>,
     next_watch: u64,
-    told: VecDeque<HostEvent>,
+    pub(super) told: VecDeque<HostEvent>,
     leftovers: Vec<PathBuf>,
     reap_again: bool,
-}
-
-#[derive(Debug)]
-struct Host {
-    record: HostRecord,
-    members: Members,
-    main: Main,
-    killing: bool,
-}
-
-#[derive(Debug)]
-enum Members {
-    Cgroup(Cgroup),
-    Process {
-        tree: Tree,
-        watched: Vec<(u64, OwnedFd)>,
-    },
-}
-
-#[derive(Debug)]
-enum Main {
-    /// It runs, or its end was not noticed yet.
-    Runs { pidfd: OwnedFd, kept: Option<Kept> },
-    /// Adopted, ended, its status not yet to be had.
-    Ending { pidfd: OwnedFd, looks: u32 },
-    /// `MainExited` was told.
-    Exited,
 }
 
 /// The watch that stands for the timer.
@@ -299,7 +167,11 @@ impl Hosts {
         Ok(record)
     }
 
-    fn members_of(&self, record: &HostRecord, main: Option<(u32, u64)>) -> io::Result<Members> {
+    pub(super) fn members_of(
+        &self,
+        record: &HostRecord,
+        main: Option<(u32, u64)>,
+    ) -> io::Result<Members> {
         match &record.cgroup {
             Some(path) => {
                 let folder = self
@@ -318,7 +190,7 @@ impl Hosts {
         }
     }
 
-    fn watch(
+    pub(super) fn watch(
         &mut self,
         host: HostId,
         fd: BorrowedFd<'_>,
@@ -445,7 +317,7 @@ impl Hosts {
     }
 
     /// Sets the clock for what no descriptor tells.
-    fn arm(&mut self) {
+    pub(super) fn arm(&mut self) {
         let mut delay = None::<Duration>;
         let mut within = |wanted: Duration| delay = Some(delay.map_or(wanted, |d| d.min(wanted)));
         if !self.told.is_empty() {
@@ -490,7 +362,7 @@ impl Hosts {
         }
     }
 
-    fn remove_cgroup(&mut self, folder: PathBuf) {
+    pub(super) fn remove_cgroup(&mut self, folder: PathBuf) {
         if cgroup::remove(&folder).is_err() && self.leftovers.len() < MAX_LEFTOVERS {
             self.leftovers.push(folder);
         }
@@ -636,126 +508,6 @@ impl Hosts {
         entry.main = Main::Runs { pidfd, kept };
         Ok(entry.record.clone())
     }
-
-    /// Finds a host again that an earlier daemon wrote down in this boot.
-    ///
-    /// A record without pid (the daemon died between intent and clone) is adopted with the oldest process in
-    /// its cgroup, or with its token, as main process.
-    pub fn adopt(&mut self, record: HostRecord) -> Result<Adopted, HostError> {
-        let id = record.id;
-        if self.hosts.contains_key(&id) {
-            return Err(HostError::Taken(id));
-        }
-        let system = |source| HostError::System {
-            host: id,
-            what: "adopt",
-            source,
-        };
-        let mut record = record;
-        let named =
-            |record: &HostRecord| (record.pid != 0).then_some((record.pid, record.start_time));
-        let mut members = match self.members_of(&record, named(&record)) {
-            Ok(members) => members,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Adopted::Gone),
-            Err(error) => return Err(system(error)),
-        };
-        let alive = match &mut members {
-            Members::Cgroup(cgroup) => {
-                if !cgroup.populated().map_err(system)?
-                    && named(&record).and_then(open_named).is_none()
-                {
-                    let folder = cgroup.folder().to_path_buf();
-                    self.remove_cgroup(folder);
-                    return Ok(Adopted::Gone);
-                }
-                let pids = cgroup::processes(cgroup.folder()).map_err(system)?;
-                pids.into_iter().filter_map(Stat::read).collect()
-            }
-            Members::Process { tree, .. } => {
-                let members = tree.members(&Processes::now().map_err(system)?);
-                if members.is_empty() {
-                    return Ok(Adopted::Gone);
-                }
-                members
-            }
-        };
-        if record.pid == 0
-            && let Some(oldest) = alive.iter().min_by_key(|stat| (stat.start_time, stat.pid))
-        {
-            record.pid = oldest.pid;
-            record.start_time = oldest.start_time;
-            if let Members::Process { tree, .. } = &mut members {
-                tree.set_main(oldest.pid, oldest.start_time);
-            }
-        }
-        let pidfd = named(&record).and_then(open_named);
-        let main = pidfd.is_some();
-        if let Members::Cgroup(cgroup) = &members {
-            self.watch(id, cgroup.events(), epoll::EventFlags::PRI)
-                .map_err(system)?;
-        }
-        let main_now = match pidfd {
-            Some(pidfd) => {
-                self.watch(id, pidfd.as_fd(), epoll::EventFlags::IN)
-                    .map_err(system)?;
-                // It may be ours: a daemon that executed itself anew keeps its children.
-                Main::Runs {
-                    pidfd,
-                    kept: Some(Kept::new(record.pid)),
-                }
-            }
-            None => {
-                self.told.push_back(HostEvent::MainExited {
-                    host: id,
-                    exit: Exit::Unknown,
-                });
-                Main::Exited
-            }
-        };
-        let host = Host {
-            record: record.clone(),
-            members,
-            main: main_now,
-            killing: false,
-        };
-        self.hosts.insert(id, host);
-        self.arm();
-        Ok(Adopted::Alive { record, main })
-    }
-
-    /// Processes below our base that belong to no host of the table; empty leftovers are removed.
-    ///
-    /// To be called once, after adoption and before the first spawn. Strays are shown, never killed unasked.
-    pub fn strays(&self) -> Vec<Stray> {
-        let Some(base) = self.containment.base() else {
-            return Vec::new();
-        };
-        let ours: Vec<_> = self
-            .hosts
-            .values()
-            .filter_map(|host| host.record.cgroup.as_deref())
-            .collect();
-        let mut strays = Vec::new();
-        for folder in cgroup::folders(&base) {
-            let Some(path) = self.containment.path_of(&folder) else {
-                continue;
-            };
-            if ours.contains(&path.as_path()) {
-                continue;
-            }
-            match Cgroup::open(folder.clone()).and_then(|mut cgroup| cgroup.populated()) {
-                Ok(true) => {
-                    let pids = cgroup::processes(&folder).unwrap_or_default();
-                    strays.push(Stray { cgroup: path, pids });
-                }
-                Ok(false) => {
-                    let _ = cgroup::remove(&folder);
-                }
-                Err(_) => {}
-            }
-        }
-        strays
-    }
 }
 
 impl AsFd for Hosts {
@@ -769,139 +521,4 @@ impl std::os::fd::AsRawFd for Hosts {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.epoll.as_raw_fd()
     }
-}
-
-impl Host {
-    /// The exit of the main process, if it has ended and was not told yet.
-    fn main_exit(&mut self, epoll: &OwnedFd) -> Option<Exit> {
-        let exit = match &mut self.main {
-            Main::Exited => return None,
-            Main::Runs { pidfd, .. } => {
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-                match waitid(WaitId::PidFd(pidfd.as_fd()), options) {
-                    Ok(Some(status)) => {
-                        Some(match (status.exit_status(), status.terminating_signal()) {
-                            (Some(code), _) => Exit::Code(code),
-                            (None, Some(signal)) => Exit::Signal(signal),
-                            (None, None) => Exit::Unknown,
-                        })
-                    }
-                    Ok(None) => return None,
-                    Err(_) if is_alive(pidfd.as_fd()) => return None,
-                    // Not our child: somebody else reaps it, and a new kernel keeps its status for us.
-                    Err(_) => foreign_exit(pidfd.as_fd()),
-                }
-            }
-            Main::Ending { pidfd, looks } => {
-                *looks += 1;
-                let patient = *looks < STATUS_PATIENCE;
-                foreign_exit(pidfd.as_fd()).or_else(|| (!patient).then_some(Exit::Unknown))
-            }
-        };
-        let before = std::mem::replace(&mut self.main, Main::Exited);
-        if exit.is_none() {
-            self.main = match before {
-                Main::Runs { pidfd, kept } => {
-                    // It stays readable, so it must leave the set until its status can be had.
-                    let _ = epoll::delete(epoll, &pidfd);
-                    drop(kept);
-                    Main::Ending { pidfd, looks: 0 }
-                }
-                Main::Ending { .. } | Main::Exited => before,
-            };
-        }
-        exit
-    }
-
-    /// Whether no process is left beside a main process elsewhere. What cannot be read counts as not empty.
-    fn is_empty(&mut self, all: &mut Option<Processes>) -> bool {
-        match &mut self.members {
-            Members::Cgroup(cgroup) => cgroup.populated().is_ok_and(|populated| !populated),
-            Members::Process { tree, .. } => {
-                if matches!(self.main, Main::Runs { .. }) {
-                    return false;
-                }
-                if self.killing {
-                    let _ = kill_tree(tree);
-                    *all = None;
-                }
-                if all.is_none() {
-                    *all = Processes::now().ok();
-                }
-                all.as_ref().is_some_and(|all| tree.members(all).is_empty())
-            }
-        }
-    }
-
-    fn contains(&self, pid: u32) -> bool {
-        match &self.members {
-            Members::Cgroup(_) => match (&self.record.cgroup, cgroup::of_process(pid)) {
-                (Some(folder), Ok(Some(path))) => path.starts_with(folder),
-                (_, Ok(None) | Err(_)) | (None, _) => false,
-            },
-            Members::Process { tree, .. } => tree.contains(pid),
-        }
-    }
-}
-
-/// Whether the process behind a pidfd has not ended.
-fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let none = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(
-        &mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)],
-        Some(&none),
-    ) == Ok(0)
-}
-
-/// The exit of an ended process that is not our child; `None`: not to be had yet.
-fn foreign_exit(pidfd: BorrowedFd<'_>) -> Option<Exit> {
-    match sys::pidfd_exit_status(pidfd) {
-        Ok(status) => status.map(Exit::from_raw),
-        // An older kernel never tells.
-        Err(_) => Some(Exit::Unknown),
-    }
-}
-
-/// A descriptor of exactly the process with this number and start time, if it has not ended.
-fn open_exactly(pid: u32, start_time: u64) -> io::Result<OwnedFd> {
-    let pidfd = sys::pidfd_open(pid)?;
-    match Stat::read(pid) {
-        Some(stat) if stat.start_time == start_time && !stat.ended() => Ok(pidfd),
-        Some(_) | None => Err(io::ErrorKind::NotFound.into()),
-    }
-}
-
-fn open_named((pid, start_time): (u32, u64)) -> Option<OwnedFd> {
-    open_exactly(pid, start_time).ok()
-}
-
-/// Kills until a look finds nobody who was not killed before. A process that was sent SIGKILL forks no
-/// more, so what it forked before is there for the next look.
-fn kill_tree(tree: &mut Tree) -> io::Result<()> {
-    let mut killed = std::collections::BTreeSet::new();
-    for _ in 0..MAX_ROUNDS {
-        let mut anybody_new = false;
-        for stat in tree.members(&Processes::now()?) {
-            if !killed.insert((stat.pid, stat.start_time)) {
-                continue;
-            }
-            anybody_new = true;
-            if let Ok(pidfd) = open_exactly(stat.pid, stat.start_time) {
-                sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL).or_else(|error| {
-                    match error.raw_os_error() {
-                        Some(libc::ESRCH) => Ok(()),
-                        _ => Err(error),
-                    }
-                })?;
-            }
-        }
-        if !anybody_new {
-            break;
-        }
-    }
-    Ok(())
 }
