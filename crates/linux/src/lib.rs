@@ -1,3 +1,4 @@
 //! The kernel side of Arrival: sources of events, sysfs, and the hosts of services.
 
+pub mod device;
 pub mod host;

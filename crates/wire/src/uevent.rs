@@ -325,10 +325,6 @@ impl<'a> Uevent<'a> {
 /// The properties that every event has.
 const REQUIRED: [&str; 4] = ["ACTION", "DEVPATH", "SUBSYSTEM", "SEQNUM"];
 
-fn action_word(action: Action<'_>) -> &[u8] {
-    action.as_bytes()
-}
-
 fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let position = bytes.iter().position(|byte| *byte == at)?;
     let (before, after) = bytes.split_at_checked(position)?;
