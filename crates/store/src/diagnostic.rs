@@ -131,7 +131,10 @@ impl fmt::Display for Diagnostic {
         if let Some(excerpt) = &self.excerpt {
             let before = self.column.saturating_sub(1);
             let carets = "^".repeat(self.width.max(1));
-            write!(f, "\n {:gutter$} |\n {} | {excerpt}", "", self.line)?;
+            write!(f, "\n {:gutter$} |\n {} |", "", self.line)?;
+            if !excerpt.is_empty() {
+                write!(f, " {excerpt}")?;
+            }
             write!(f, "\n {:gutter$} | {:before$}{carets}", "", "")?;
         }
         if let Some(remedy) = &self.remedy {
@@ -181,6 +184,16 @@ impl<'a> Report<'a> {
         self.text
     }
 
+    /// The number of the line that this byte is in.
+    pub(crate) fn line_of(&self, at: usize) -> usize {
+        self.text
+            .get(..at)
+            .unwrap_or(self.text)
+            .matches('\n')
+            .count()
+            + 1
+    }
+
     pub(crate) fn path(&self) -> &'a Path {
         self.path
     }
@@ -221,7 +234,7 @@ impl<'a> Report<'a> {
         }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.matches('\n').count() + 1;
+        let line = self.line_of(span.start);
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
         let rest = self.text.get(line_start..).unwrap_or_default();
         let excerpt = rest.lines().next().unwrap_or_default();

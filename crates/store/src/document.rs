@@ -1,5 +1,6 @@
 //! TOML tables read key by key, so that every wrong key and value gets its own place and remedy.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -34,10 +35,15 @@ pub(crate) fn parse<'i>(report: &mut Report<'i>) -> Option<Spanned<DeTable<'i>>>
     if errors.is_empty() {
         return Some(table);
     }
+    let mut lines = BTreeSet::new();
     for error in errors {
         // The parser's messages are sentences of their own; ours begin in lower case.
         let message = error.message().trim().replace('\n', ", ");
         let span = error.span().unwrap_or(0..0);
+        // The parser stumbles on over what follows a mistake; the first of a line is the one.
+        if !lines.insert(report.line_of(span.start)) {
+            continue;
+        }
         report.error("syntax", span, format!("not TOML: {message}"), None);
     }
     None
@@ -237,7 +243,8 @@ impl<'a> Section<'a> {
                         None => good = false,
                     }
                 }
-                good.then_some(Found {
+                // What is good in a list with a wrong item is still worth checking.
+                (good || !strings.is_empty()).then_some(Found {
                     value: strings,
                     span,
                 })
@@ -360,6 +367,7 @@ impl<'a> Section<'a> {
                     None => {
                         let mut known = self.known.clone();
                         known.sort_unstable();
+                        known.dedup();
                         format!("the keys are {}", known.join(", "))
                     }
                 },

@@ -54,17 +54,15 @@ pub(crate) fn expand(text: &str) -> Result<String, (String, Option<String>)> {
     }
     // The characters that Windows allows: no blank or control character, no comma, only ASCII.
     if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || *c == ',') {
-        let remedy = if text.contains('/') && !text.contains('\\') {
-            Some(format!(
-                "Windows' ids have backslashes: '{}'",
-                text.replace('/', "\\")
-            ))
-        } else if bad == ',' {
-            Some("write several ids as a list".to_owned())
-        } else {
-            None
-        };
+        let remedy = (bad == ',').then(|| "write several ids as a list".to_owned());
         return Err((format!("a hardware id cannot contain {bad:?}"), remedy));
+    }
+    if text.contains('/') && !text.contains('\\') {
+        let remedy = format!("write '{}' in single quotes", text.replace('/', "\\"));
+        return Err((
+            format!("'{text}' has a slash where Windows has a backslash"),
+            Some(remedy),
+        ));
     }
     Ok(text.to_owned())
 }
@@ -118,6 +116,11 @@ mod tests {
                 "write several ids as a list",
             ),
             ("USB\\A B", "a hardware id cannot contain ' '", ""),
+            (
+                "USB/VID_067B",
+                "'USB/VID_067B' has a slash where Windows has a backslash",
+                "write 'USB\\VID_067B' in single quotes",
+            ),
         ];
         for (text, message, remedy) in rows {
             let (said, help) = expand(text).expect_err(text);

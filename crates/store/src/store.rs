@@ -15,8 +15,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrival_model::class::{Class, ClassError, ClassFile, Classes};
+use arrival_model::class::{Class, ClassError, ClassFile, Classes, Match, Patterns};
 use arrival_model::definition::{Definition, ServiceName, StartType};
+use arrival_model::guid::Guid;
+use arrival_model::trigger::Trigger;
 
 use crate::definition;
 use crate::diagnostic::{Diagnostic, Report};
@@ -41,7 +43,8 @@ pub struct Placed {
 pub struct Loaded {
     /// The definitions by the order of their names.
     pub definitions: Vec<Placed>,
-    /// The built-in classes and those of class files.
+    /// The built-in classes, those of class files, and those that exist because a trigger names
+    /// them.
     pub classes: Classes,
     /// What is wrong with the files.
     pub problems: Vec<Diagnostic>,
@@ -76,7 +79,10 @@ pub struct EnableError {
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
+    /// The built-in classes and those of class files.
     classes: Classes,
+    /// The same, and those that exist because a trigger names them.
+    all_classes: Classes,
     /// What the class file of each name said last.
     class_files: BTreeMap<OsString, Class>,
     /// What the definition file of each name said last.
@@ -95,6 +101,7 @@ impl Store {
         Store {
             layout,
             classes: Classes::built_in(),
+            all_classes: Classes::built_in(),
             class_files: BTreeMap::new(),
             files: BTreeMap::new(),
             services: BTreeMap::new(),
@@ -113,7 +120,7 @@ impl Store {
         let changes = self.reload();
         Loaded {
             definitions: self.services.values().cloned().collect(),
-            classes: self.classes.clone(),
+            classes: self.all_classes.clone(),
             problems: changes.problems,
         }
     }
@@ -121,15 +128,16 @@ impl Store {
     /// Reads everything again and says what is different.
     pub fn reload(&mut self) -> Changes {
         let mut problems = Vec::new();
-        let classes = self.read_classes(&mut problems);
-        let changed_classes = (classes != self.classes).then(|| classes.clone());
-        self.classes = classes;
+        self.classes = self.read_classes(&mut problems);
         let services = self.read_services(&mut problems);
+        let definitions = services.values().map(|placed| &*placed.definition);
+        let all_classes = with_classes_of_triggers(&self.classes, definitions);
 
-        let mut changes = Changes {
-            classes: changed_classes,
-            ..Changes::default()
-        };
+        let mut changes = Changes::default();
+        if all_classes != self.all_classes {
+            changes.classes = Some(all_classes.clone());
+            self.all_classes = all_classes;
+        }
         for (name, placed) in &services {
             if self.services.get(name) != Some(placed) {
                 changes.defined.push(placed.clone());
@@ -152,12 +160,18 @@ impl Store {
         self.services.get(&name.folded())
     }
 
+    /// How many services are defined.
+    pub fn definition_count(&self) -> usize {
+        self.services.len()
+    }
+
     /// What was wrong with the files at the last look.
     pub fn problems(&self) -> &[Diagnostic] {
         &self.problems
     }
 
-    /// The classes as of the last look.
+    /// The built-in classes and those of class files, as of the last look: what a definition can
+    /// be checked against.
     pub fn classes(&self) -> &Classes {
         &self.classes
     }
@@ -373,6 +387,61 @@ fn check_mode(path: &Path, mode: u32, problems: &mut Vec<Diagnostic>) {
         let diagnostic = Diagnostic::file(path, "writable-by-all", message).warning();
         problems.push(diagnostic.help(format!("chmod o-w {}", path.display())));
     }
+}
+
+/// The classes, and one for each class that nobody defines but a trigger names with ids: it holds
+/// for the devices that have one of these ids.
+fn with_classes_of_triggers<'a>(
+    classes: &Classes,
+    definitions: impl Iterator<Item = &'a Definition>,
+) -> Classes {
+    let mut undefined: BTreeMap<Guid, Match> = BTreeMap::new();
+    for Trigger::Device(trigger) in definitions.flat_map(|definition| &definition.triggers) {
+        if trigger.ids.is_empty() || classes.get(trigger.class).is_some() {
+            continue;
+        }
+        let ids = Patterns::new(trigger.ids.iter().map(|id| literal(id.as_str())));
+        let has_id = Match {
+            id: Some(ids),
+            ..Match::default()
+        };
+        let when = undefined.entry(trigger.class).or_default();
+        if trigger.ancestors {
+            when.any.push(Match {
+                ancestor: Some(Box::new(has_id.clone())),
+                ..Match::default()
+            });
+        }
+        when.any.push(has_id);
+    }
+    let mut all = classes.clone();
+    for (guid, when) in undefined {
+        let digits: String = guid
+            .to_string()
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .collect();
+        let class = Class {
+            guid,
+            name: format!("guid-{}", digits.get(..16).unwrap_or_default()),
+            aliases: Vec::new(),
+            description: "devices that have an id of a trigger".to_owned(),
+            when,
+        };
+        // Its GUID is nobody's, so it cannot be refused.
+        let _ = all.insert(class);
+    }
+    all
+}
+
+/// A pattern that only this text fits.
+fn literal(id: &str) -> String {
+    id.chars()
+        .map(|c| match c {
+            '*' | '?' | '[' => format!("[{c}]"),
+            c => c.to_string(),
+        })
+        .collect()
 }
 
 /// Reads a class file.
