@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn a_message_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
         let mut decoder = Decoder::new(8);
-        decoder.push(b"12345678\0123456789\0abc\0");
+        decoder.push(b"12345678\x00123456789\x00abc\x00");
         let expected = [
             Ok(b"12345678".to_vec()),
             Err(FrameError::TooLong { limit: 8 }),
