@@ -21,7 +21,7 @@
 //! whoever follows the told records knows, after each resync, exactly what is there: no arrival is
 //! lost and none is told twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use arrival_model::cursor::Cursor;
 use arrival_wire::api::devices::Interface;
@@ -32,39 +32,25 @@ use arrival_wire::api::session::{Notice, NoticeKind, StateChange};
 pub(crate) const SNAPSHOT_LIMIT: usize = 65_536;
 
 /// The identity of an interface: class, owner, reference.
-type Key = (String, String, String);
-
-fn key(interface: &Interface) -> Key {
-    (
-        interface.class.to_ascii_lowercase(),
-        interface.owner.clone(),
-        interface.reference.clone(),
-    )
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    class: String,
+    owner: String,
+    reference: String,
 }
 
-/// Whether two records of one identity tell of the same arrival.
-///
-/// The cursor of an interface is that of its arrival. In two different epochs it says nothing: the
-/// manager has lost its record, and the interface counts as another one only if it looks different.
-fn same_arrival(old: &Interface, new: &Interface) -> bool {
-    if old.cursor == new.cursor {
-        return true;
+impl Key {
+    pub(crate) fn of(interface: &Interface) -> Self {
+        Key {
+            class: interface.class.to_ascii_lowercase(),
+            owner: interface.owner.clone(),
+            reference: interface.reference.clone(),
+        }
     }
-    let epochs = (
-        old.cursor.parse::<Cursor>().map(|cursor| cursor.epoch),
-        new.cursor.parse::<Cursor>().map(|cursor| cursor.epoch),
-    );
-    if let (Ok(old), Ok(new)) = epochs
-        && old == new
-    {
-        return false;
-    }
-    old.link == new.link
-        && old.node == new.node
-        && old.name == new.name
-        && old.hardware_ids == new.hardware_ids
-        && old.compatible_ids == new.compatible_ids
 }
+
+/// When each present interface arrived, as the manager lists it.
+pub(crate) type Arrivals = BTreeMap<Key, Cursor>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Present {
@@ -78,14 +64,15 @@ impl Present {
         if let Some(interface) = &notice.interface {
             match notice.kind {
                 NoticeKind::Removal => {
-                    self.interfaces.remove(&key(interface));
+                    self.interfaces.remove(&Key::of(interface));
                 }
                 NoticeKind::Snapshot
                 | NoticeKind::Arrival
                 | NoticeKind::State
                 | NoticeKind::Overrun
                 | NoticeKind::Resync => {
-                    self.interfaces.insert(key(interface), interface.clone());
+                    self.interfaces
+                        .insert(Key::of(interface), interface.clone());
                 }
             }
         }
@@ -129,6 +116,8 @@ pub(crate) struct Known {
     told: Present,
     /// The cursor of the last record that came in, of this connection.
     last: Option<String>,
+    /// Everything up to here has been told.
+    told_to: Option<Cursor>,
     /// The cursor of the last record that was told.
     last_told: Option<String>,
     /// Records that told what was known already.
@@ -143,6 +132,7 @@ impl Known {
             },
             told: Present::default(),
             last: None,
+            told_to: None,
             last_told: None,
             doubled: 0,
         }
@@ -165,12 +155,15 @@ impl Known {
         };
     }
 
-    /// Takes a record, and appends to `out` what must be told because of it. `now_ns` is the time
-    /// of records that this function makes.
+    /// Takes a record, and appends to `out` what must be told because of it.
+    ///
+    /// `now_ns` is the time of records that this makes. `arrivals` is asked once a snapshot is
+    /// complete whose differences are to be told; it may know nothing.
     pub(crate) fn accept(
         &mut self,
         notice: Notice,
         now_ns: u64,
+        arrivals: impl FnOnce() -> Arrivals,
         out: &mut VecDeque<Notice>,
     ) -> Result<(), Broken> {
         let hole = match (&self.last, &notice.previous) {
@@ -181,8 +174,22 @@ impl Known {
             return Err(Broken::Hole);
         }
         self.last = Some(notice.cursor.clone());
+        // A snapshot counts once it is complete, and a record that says that others are missing
+        // never does.
+        let in_order = notice.kind != NoticeKind::Snapshot && notice.lost.is_none();
+        if matches!(self.phase, Phase::Live) && in_order {
+            self.told_to = notice.cursor.parse().ok();
+        }
         match notice.kind {
-            NoticeKind::Snapshot => self.snapshot(notice, now_ns, out),
+            NoticeKind::Snapshot => {
+                let complete = notice.complete == Some(true);
+                let cursor = notice.cursor.clone();
+                self.snapshot(notice)?;
+                if complete {
+                    self.complete(&cursor, now_ns, arrivals, out)?;
+                }
+                Ok(())
+            }
             NoticeKind::Arrival | NoticeKind::Removal | NoticeKind::State => {
                 self.change(notice, out)
             }
@@ -200,46 +207,49 @@ impl Known {
         }
     }
 
-    fn snapshot(
-        &mut self,
-        notice: Notice,
-        now_ns: u64,
-        out: &mut VecDeque<Notice>,
-    ) -> Result<(), Broken> {
-        let complete = notice.complete == Some(true);
+    fn snapshot(&mut self, notice: Notice) -> Result<(), Broken> {
         match &mut self.phase {
             Phase::First { records } => {
                 records.push(notice);
-                within_limit(records.len() / 2)?;
-                if complete {
-                    let records = std::mem::take(records);
-                    self.phase = Phase::Live;
-                    for record in records {
-                        if record.kind == NoticeKind::Snapshot {
-                            self.told.apply(&record);
-                            self.tell(record, out);
-                        } else {
-                            self.change(record, out)?;
-                        }
-                    }
-                }
+                within_limit(records.len() / 2)
             }
             Phase::Live => {
                 let mut collected = Present::default();
                 collected.apply(&notice);
                 self.phase = Phase::Collecting { collected };
-                if complete {
-                    self.resync(&notice.cursor, now_ns, out);
-                }
+                Ok(())
             }
             Phase::Collecting { collected } => {
                 collected.apply(&notice);
-                within_limit(collected.len())?;
-                if complete {
-                    self.resync(&notice.cursor, now_ns, out);
-                }
+                within_limit(collected.len())
             }
         }
+    }
+
+    fn complete(
+        &mut self,
+        cursor: &str,
+        now_ns: u64,
+        arrivals: impl FnOnce() -> Arrivals,
+        out: &mut VecDeque<Notice>,
+    ) -> Result<(), Broken> {
+        match std::mem::replace(&mut self.phase, Phase::Live) {
+            Phase::First { records } => {
+                for record in records {
+                    if record.kind == NoticeKind::Snapshot {
+                        self.told.apply(&record);
+                        self.tell(record, out);
+                    } else {
+                        self.change(record, out)?;
+                    }
+                }
+            }
+            Phase::Collecting { collected } => {
+                self.resync(collected, cursor, now_ns, &arrivals(), out);
+            }
+            Phase::Live => {}
+        }
+        self.told_to = cursor.parse().ok();
         Ok(())
     }
 
@@ -257,23 +267,12 @@ impl Known {
             Phase::Live => {}
         }
         let known = match (notice.kind, &notice.interface, &notice.state) {
+            // Another one cannot have arrived: the removal of this one would have come before.
             (NoticeKind::Arrival, Some(interface), _) => {
-                let told = self.told.interfaces.get(&key(interface)).cloned();
-                match told {
-                    Some(old) if same_arrival(&old, interface) => true,
-                    Some(old) => {
-                        // Its removal was not told: another one cannot arrive before that.
-                        let mut removal = notice.clone();
-                        removal.kind = NoticeKind::Removal;
-                        removal.interface = Some(old);
-                        self.tell(removal, out);
-                        false
-                    }
-                    None => false,
-                }
+                self.told.interfaces.contains_key(&Key::of(interface))
             }
             (NoticeKind::Removal, Some(interface), _) => {
-                !self.told.interfaces.contains_key(&key(interface))
+                !self.told.interfaces.contains_key(&Key::of(interface))
             }
             (NoticeKind::State, _, Some(state)) => {
                 self.told.states.get(&state.service) == Some(state)
@@ -298,12 +297,45 @@ impl Known {
         Ok(())
     }
 
+    /// Whether the interface that was told of is the one that is there now, and not another that
+    /// took its place while nobody was told.
+    ///
+    /// The cursor of its arrival tells, if that is of the same epoch: one that arrived later than the
+    /// last record that was told is another one. Without such a cursor it is another one if it
+    /// looks different.
+    fn is_same(&self, old: &Interface, new: &Interface, now: Cursor, arrivals: &Arrivals) -> bool {
+        let arrival = arrivals.get(&Key::of(new)).copied();
+        if let (Some(arrival), Some(told_to)) = (arrival, self.told_to)
+            && arrival.epoch == told_to.epoch
+            && now.epoch == told_to.epoch
+            // What arrived after the snapshot will be told after it.
+            && arrival.n <= now.n
+        {
+            return arrival.n <= told_to.n;
+        }
+        old.link == new.link
+            && old.node == new.node
+            && old.name == new.name
+            && old.hardware_ids == new.hardware_ids
+            && old.compatible_ids == new.compatible_ids
+    }
+
     /// Tells the difference between what was told and what was collected.
-    fn resync(&mut self, cursor: &str, now_ns: u64, out: &mut VecDeque<Notice>) {
-        let Phase::Collecting { collected } = std::mem::replace(&mut self.phase, Phase::Live)
-        else {
-            return;
-        };
+    fn resync(
+        &mut self,
+        collected: Present,
+        cursor: &str,
+        now_ns: u64,
+        arrivals: &Arrivals,
+        out: &mut VecDeque<Notice>,
+    ) {
+        let now = cursor.parse().unwrap_or(Cursor { epoch: 0, n: 0 });
+        let same = |old: &Interface, new: &Interface| self.is_same(old, new, now, arrivals);
+        let pairs = collected.interfaces.iter().filter_map(|(key, new)| {
+            let old = self.told.interfaces.get(key)?;
+            same(old, new).then(|| key.clone())
+        });
+        let stays: BTreeSet<Key> = pairs.collect();
         let told = std::mem::replace(&mut self.told, collected.clone());
         let record = |kind| Notice {
             cursor: cursor.to_owned(),
@@ -320,22 +352,14 @@ impl Known {
         resync.source = Some("connection".to_owned());
         self.tell(resync, out);
         for (key, old) in &told.interfaces {
-            let stays = collected
-                .interfaces
-                .get(key)
-                .is_some_and(|new| same_arrival(old, new));
-            if !stays {
+            if !stays.contains(key) {
                 let mut removal = record(NoticeKind::Removal);
                 removal.interface = Some(old.clone());
                 self.tell(removal, out);
             }
         }
         for (key, new) in &collected.interfaces {
-            let stayed = told
-                .interfaces
-                .get(key)
-                .is_some_and(|old| same_arrival(old, new));
-            if !stayed {
+            if !stays.contains(key) {
                 let mut arrival = record(NoticeKind::Arrival);
                 arrival.interface = Some(new.clone());
                 self.tell(arrival, out);
@@ -373,3 +397,6 @@ impl Known {
     }
 }
 
+#[cfg(test)]
+#[path = "known_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use arrival_model::cursor::Cursor;
 use arrival_model::error::Win32Error;
 use arrival_model::state::{Accepts, ServiceState};
+use arrival_wire::api::devices::Interface;
 use arrival_wire::api::session::{
     AnswerCall, Ask, Notice, OpenCall, OpenReply, ReportCall, StopIfUnchangedCall, SubscribeCall,
     Subscription,
@@ -13,6 +14,7 @@ use arrival_wire::api::session::{
 
 use crate::connection::{Connection, Ignored, Patience, exchange, parse, read};
 use crate::error::{Error, ErrorKind};
+use crate::known::{Arrivals, Key};
 use crate::root::Root;
 use crate::transport::Transport;
 
@@ -173,6 +175,18 @@ impl Sender {
         calls
             .call(&format!("org.arrivald.Session.{method}"), parameters)
             .map(|Ignored {}| ())
+    }
+
+    /// When each present interface arrived.
+    pub(crate) fn arrivals(&self) -> Result<Arrivals, Error> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = calls.interfaces(None)?;
+        let cursor = |interface: &Interface| interface.cursor.parse().ok();
+        Ok(list
+            .interfaces
+            .iter()
+            .filter_map(|interface| Some((Key::of(interface), cursor(interface)?)))
+            .collect())
     }
 
     /// Replaces what the session is subscribed to; a snapshot comes first.

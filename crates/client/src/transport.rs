@@ -94,7 +94,13 @@ impl Transport {
                 .set_read_timeout(time)
                 .map_err(|error| self.io(error))?;
             match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(Error::new(ErrorKind::Disconnected, &self.name)),
+                Ok(0) => {
+                    let error = Error::new(ErrorKind::Disconnected, &self.name);
+                    return Err(match self.decoder.end() {
+                        Ok(()) => error,
+                        Err(cut) => error.because(cut.to_string()),
+                    });
+                }
                 Ok(n) => {
                     self.decoder.push(chunk.get(..n).unwrap_or_default());
                 }

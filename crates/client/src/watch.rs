@@ -44,6 +44,7 @@ pub struct Watch {
     known: Known,
     told: VecDeque<Notice>,
     pause: Duration,
+    next_attempt: Instant,
     connections: u64,
 }
 
@@ -69,6 +70,7 @@ impl Watch {
             known: Known::new(),
             told: VecDeque::new(),
             pause: BACK_OFF.0,
+            next_attempt: Instant::now(),
             connections: 0,
         }
     }
@@ -83,7 +85,8 @@ impl Watch {
         self.known.doubled()
     }
 
-    /// The next record, or none if there is none in time.
+    /// The next record, or none if there is none in time; an attempt to reach the manager that has
+    /// begun may take longer.
     ///
     /// # Errors
     ///
@@ -103,12 +106,14 @@ impl Watch {
                 if left.is_some_and(|left| left.is_zero()) {
                     return Ok(None);
                 }
+                let pause = self.next_attempt.saturating_duration_since(Instant::now());
+                if !pause.is_zero() {
+                    std::thread::sleep(left.map_or(pause, |left| left.min(pause)));
+                    continue;
+                }
                 match self.connect() {
                     Ok(()) => {}
-                    Err(error) if is_passing(error.kind()) => {
-                        std::thread::sleep(left.map_or(self.pause, |left| left.min(self.pause)));
-                        self.pause = (self.pause * 2).min(BACK_OFF.1);
-                    }
+                    Err(error) if is_passing(error.kind()) => self.disconnected(),
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -122,20 +127,29 @@ impl Watch {
                 // A watcher runs no service: nobody asks it anything.
                 Ok(Some(Incoming::Ask(_))) => {}
                 Ok(None) => return Ok(None),
-                Err(error) if is_passing(error.kind()) => self.session = None,
+                Err(error) if is_passing(error.kind()) => self.disconnected(),
                 Err(error) => return Err(error),
             }
         }
     }
 
     fn accept(&mut self, notice: Notice) -> Result<(), Error> {
-        match self.known.accept(notice, now_ns(), &mut self.told) {
+        let sender = self.session.as_ref().map(Session::sender);
+        let arrivals = || {
+            sender
+                .and_then(|sender| sender.arrivals().ok())
+                .unwrap_or_default()
+        };
+        match self
+            .known
+            .accept(notice, now_ns(), arrivals, &mut self.told)
+        {
             Ok(()) => {
                 self.pause = BACK_OFF.0;
                 Ok(())
             }
             Err(Broken::Hole) => {
-                self.session = None;
+                self.disconnected();
                 Ok(())
             }
             Err(Broken::TooLarge) => Err(Error::new(
@@ -144,6 +158,14 @@ impl Watch {
             )
             .because("a snapshot has no end")),
         }
+    }
+
+    /// The session is over; the next attempt comes after a pause, and a longer one each time that
+    /// nothing was heard in between.
+    fn disconnected(&mut self) {
+        self.session = None;
+        self.next_attempt = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(BACK_OFF.1);
     }
 
     fn connect(&mut self) -> Result<(), Error> {
