@@ -102,7 +102,7 @@ impl Hosts {
             record: record.clone(),
             members,
             main: main_now,
-            killing: false,
+            killing: None,
         };
         self.hosts.insert(id, host);
         self.arm();

@@ -156,6 +156,16 @@ impl Containment {
         }
     }
 
+    /// Removes the base if no host is left in it; the next spawn makes it again.
+    ///
+    /// For a daemon that ends for good: one that is only restarted leaves it.
+    pub fn remove_base(&self) {
+        if let Some(base) = self.base() {
+            // It fails while a host is there, which is what is wanted.
+            let _ = fs::remove_dir(base);
+        }
+    }
+
     /// Makes the base again if somebody removed it while it was empty.
     pub(super) fn restore_base(&self) -> io::Result<()> {
         match self.base().map(fs::create_dir) {

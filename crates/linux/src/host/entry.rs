@@ -26,7 +26,8 @@ pub(super) struct Host {
     pub(super) record: HostRecord,
     pub(super) members: Members,
     pub(super) main: Main,
-    pub(super) killing: bool,
+    /// Looks since it was told to end; under process containment each of them kills again.
+    pub(super) killing: Option<u32>,
 }
 
 /// How its processes are known.
@@ -100,7 +101,8 @@ impl Host {
                 if matches!(self.main, Main::Runs { .. }) {
                     return false;
                 }
-                if self.killing {
+                if let Some(looks) = &mut self.killing {
+                    *looks = looks.saturating_add(1);
                     let _ = kill_tree(tree);
                     *all = None;
                 }
@@ -162,6 +164,7 @@ pub(super) fn open_named((pid, start_time): (u32, u64)) -> Option<OwnedFd> {
 /// more, so what it forked before is there for the next look.
 pub(super) fn kill_tree(tree: &mut Tree) -> io::Result<()> {
     let mut killed = BTreeSet::new();
+    let mut refused = None;
     for _ in 0..MAX_ROUNDS {
         let mut anybody_new = false;
         for stat in tree.members(&Processes::now()?) {
@@ -169,18 +172,18 @@ pub(super) fn kill_tree(tree: &mut Tree) -> io::Result<()> {
                 continue;
             }
             anybody_new = true;
-            if let Ok(pidfd) = open_exactly(stat.pid, stat.start_time) {
-                sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL).or_else(|error| {
-                    match error.raw_os_error() {
-                        Some(libc::ESRCH) => Ok(()),
-                        _ => Err(error),
-                    }
-                })?;
+            let Ok(pidfd) = open_exactly(stat.pid, stat.start_time) else {
+                continue;
+            };
+            // One that may not be killed (it became another user) must not shield the rest.
+            match sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL) {
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => refused = Some(error),
+                Ok(()) | Err(_) => {}
             }
         }
         if !anybody_new {
             break;
         }
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
 }

@@ -9,8 +9,8 @@
 //!
 //! A log file is at most [`LIMIT`] long when a run starts; else it is renamed to `.1` first. While a run
 //! goes on its descriptor stays what it is, so [`enforce_limit`] moves the head of the file to `.1` and cuts
-//! it off in place. On ext4, XFS and btrfs-like file systems that know FALLOC_FL_COLLAPSE_RANGE no byte is lost.
-//! Elsewhere (tmpfs) the file is truncated, and what was written between the copy and the cut is lost.
+//! it off in place. Where the file system knows FALLOC_FL_COLLAPSE_RANGE (ext4, XFS, F2FS) no byte is lost.
+//! Elsewhere (tmpfs, btrfs) the file is truncated, and what was written between the copy and the cut is lost.
 //!
 //! Sources: systemd-journald.service(8) (`JOURNAL_STREAM` in systemd.exec(5)), fallocate(2).
 
@@ -115,6 +115,7 @@ fn older(path: &Path) -> PathBuf {
 
 /// Moves the head of a log file that has grown beyond [`LIMIT`] to `.1`, in place; true if it was cut.
 ///
+/// It copies up to 8 MiB, so it belongs on a thread that may wait.
 /// A program that opened the file by itself without O_APPEND keeps its offset and leaves a hole.
 pub fn enforce_limit(path: &Path) -> io::Result<bool> {
     let mut source = OpenOptions::new()

@@ -39,6 +39,9 @@ const MAX_WATCHED: usize = 16;
 /// Cgroups that could not be removed and are tried again.
 const MAX_LEFTOVERS: usize = 256;
 
+/// Looks in quick succession while a host is being killed; one that cannot be is looked at less often.
+const HASTE: u32 = 100;
+
 pub(super) const SOON: Duration = Duration::from_millis(20);
 const LATER: Duration = Duration::from_secs(1);
 
@@ -161,7 +164,7 @@ impl Hosts {
             record: record.clone(),
             members,
             main,
-            killing: false,
+            killing: None,
         };
         self.hosts.insert(id, host);
         Ok(record)
@@ -332,7 +335,9 @@ impl Hosts {
         for host in self.hosts.values() {
             match (&host.main, &host.members) {
                 (Main::Ending { .. }, _) => within(SOON),
-                (_, Members::Process { .. }) if host.killing => within(SOON),
+                (_, Members::Process { .. }) if host.killing.is_some_and(|looks| looks < HASTE) => {
+                    within(SOON);
+                }
                 (Main::Exited, Members::Process { .. }) => within(LATER),
                 (Main::Runs { .. } | Main::Exited, _) => {}
             }
@@ -406,7 +411,7 @@ impl Hosts {
     /// new, and goes on from [`next_events`](Self::next_events) until nobody is left.
     pub fn kill(&mut self, host: HostId) -> Result<(), HostError> {
         let entry = self.hosts.get_mut(&host).ok_or(HostError::NoHost(host))?;
-        entry.killing = true;
+        entry.killing = Some(0);
         let done = match &mut entry.members {
             Members::Cgroup(cgroup) => {
                 // A main process that moved elsewhere is not reached by its cgroup.

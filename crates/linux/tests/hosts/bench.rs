@@ -145,9 +145,7 @@ impl Drop for Bench {
             self.hosts.next_events();
             std::thread::yield_now();
         }
-        if let Some(base) = self.hosts.containment().base() {
-            let _ = fs::remove_dir(base);
-        }
+        self.hosts.containment().remove_base();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -318,3 +318,37 @@ fn where_clone3_is_refused_hosts_are_made_by_fork() {
         "{text}"
     );
 }
+
+#[test]
+fn the_descriptor_alone_tells_of_every_event_to_an_edge_triggered_loop() {
+    use rustix::event::epoll;
+    each(|bench| {
+        let outer = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&outer, &bench.hosts, epoll::EventData::new_u64(0), flags).unwrap();
+        let patience = rustix::time::Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        // The main process ends first, then a child of its own session, at different moments.
+        let records: Vec<_> = (0..20)
+            .map(|turn| bench.script(&format!("setsid sleep 0.{:02} & exit 2", turn * 4)))
+            .collect();
+        let mut seen = Vec::new();
+        while seen.len() < 2 * records.len() {
+            let mut ready = Vec::with_capacity(4);
+            let space = rustix::buffer::spare_capacity(&mut ready);
+            let told = epoll::wait(&outer, space, Some(&patience)).unwrap();
+            assert_ne!(told, 0, "not told: {seen:?}");
+            seen.extend(bench.hosts.next_events());
+        }
+        for record in records {
+            let place = |wanted| seen.iter().position(|event| *event == wanted).unwrap();
+            let exited = place(HostEvent::MainExited {
+                host: record.id,
+                exit: Exit::Code(2),
+            });
+            assert!(exited < place(HostEvent::Empty { host: record.id }));
+        }
+    });
+}
