@@ -5,8 +5,10 @@ mod scratch;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use arrival_store::journal::{Finding, Journal, JournalError, Recovered, boot_id};
 use proptest::prelude::*;
@@ -302,6 +304,57 @@ fn a_change_that_is_too_long_changes_nothing() {
     assert_eq!(journal.records(), 0);
     drop(journal);
     assert_eq!(records(dir.path()), BTreeMap::new());
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    // This test starts itself as the writer.
+    const WRITER: &str = "ARRIVAL_TEST_WRITE_STATE";
+    if let Some(dir) = std::env::var_os(WRITER) {
+        let (mut journal, _) = open(dir.as_ref());
+        for n in 0..u64::MAX {
+            // The text makes it write the file anew now and then.
+            let value = json!({"n": n, "text": "x".repeat(2000)});
+            journal
+                .append(&[set(&format!("k{}", n % 5), value)])
+                .unwrap();
+            println!("wrote {n}");
+        }
+    }
+    let dir = Scratch::new();
+    let mut writer = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "what_was_acknowledged_survives_a_kill",
+            "--nocapture",
+        ])
+        .env(WRITER, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(writer.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let number = |line: String| {
+        line.strip_prefix("wrote ")
+            .and_then(|n| n.parse::<u64>().ok())
+    };
+    assert!(
+        lines.by_ref().filter_map(number).any(|n| n >= 500),
+        "the writer writes"
+    );
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    let acknowledged = lines.filter_map(number).last().unwrap_or(500);
+    let (_, recovered) = open(dir.path());
+    assert_eq!(recovered.findings, []);
+    let newest = recovered
+        .records
+        .values()
+        .filter_map(|value| value["n"].as_u64())
+        .max();
+    assert!(newest >= Some(acknowledged), "{newest:?} of {acknowledged}");
+    assert_eq!(recovered.records.len(), 5);
 }
 
 #[test]
