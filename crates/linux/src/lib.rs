@@ -2,3 +2,5 @@
 
 pub mod device;
 pub mod host;
+pub mod memory;
+pub mod peer;
