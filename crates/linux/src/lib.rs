@@ -4,3 +4,5 @@ pub mod device;
 pub mod host;
 pub mod memory;
 pub mod peer;
+pub mod rtnl;
+pub mod sandbox;
