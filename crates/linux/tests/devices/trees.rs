@@ -1,0 +1,145 @@
+//! Directories that look like sysfs, in which a read can be made to hang.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use arrival_linux::device::DeviceConfig;
+
+use crate::recorder::start;
+use crate::sandbox::{TempDir, class, net_only};
+
+fn config(tree: &Path) -> DeviceConfig {
+    DeviceConfig {
+        sysfs: tree.to_owned(),
+        udev: false,
+        classes: net_only(),
+        wedge_after: Duration::from_millis(100),
+        ..DeviceConfig::default()
+    }
+}
+
+fn tree() -> TempDir {
+    let dir = TempDir::new();
+    fs::create_dir_all(dir.0.join("devices/virtual/net")).unwrap();
+    fs::create_dir_all(dir.0.join("class/net")).unwrap();
+    dir
+}
+
+/// A directory with everything of a device but its `uevent` file.
+fn directory(tree: &TempDir, path: &str) -> PathBuf {
+    let dir = tree.0.join(path);
+    fs::create_dir_all(&dir).unwrap();
+    std::os::unix::fs::symlink(tree.0.join("class/net"), dir.join("subsystem")).unwrap();
+    dir
+}
+
+fn device(tree: &TempDir, name: &str) -> PathBuf {
+    let dir = directory(tree, &format!("devices/virtual/net/{name}"));
+    fs::write(dir.join("uevent"), format!("INTERFACE={name}\nIFINDEX=7\n")).unwrap();
+    dir
+}
+
+fn fifo(path: &Path) {
+    let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: path is a string that ends with zero.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+#[test]
+fn a_device_that_hangs_delays_no_other() {
+    let tree = tree();
+    device(&tree, "a");
+    device(&tree, "b");
+    // More hang than there are readers; whoever opens a FIFO waits for somebody to write.
+    let hanging: Vec<PathBuf> = (0..6)
+        .map(|number| {
+            let dir = directory(&tree, &format!("devices/virtual/net/hang{number}"));
+            fifo(&dir.join("uevent"));
+            dir.join("uevent")
+        })
+        .collect();
+
+    let (source, mut recorder) = start(config(&tree.0));
+    let mut names = recorder.names();
+    names.sort_unstable();
+    assert_eq!(names, ["a", "b"], "the first snapshot does not wait");
+    device(&tree, "c");
+    source.rescan();
+    recorder.wait_present("c");
+    assert_eq!(source.counters().wedged_now, 6);
+
+    for (number, path) in hanging.iter().enumerate() {
+        let mut pipe = fs::OpenOptions::new().write(true).open(path).unwrap();
+        // Whoever looks again finds a file like any other.
+        let text = format!("INTERFACE=hang{number}\n");
+        let file = tree.0.join("file");
+        fs::write(&file, &text).unwrap();
+        fs::rename(&file, path).unwrap();
+        pipe.write_all(text.as_bytes()).unwrap();
+    }
+    recorder.wait("those that hung", |r| r.present.len() == 9);
+    source.rescan();
+    let snapshots = recorder.snapshots();
+    recorder.wait("a snapshot of all", |r| r.snapshots() > snapshots);
+    assert_eq!(source.counters().wedged_now, 0);
+    assert!(source.counters().wedged >= 6);
+    source.stop();
+}
+
+#[test]
+fn a_source_with_a_hanging_reader_can_be_stopped() {
+    let tree = tree();
+    let dir = directory(&tree, "devices/virtual/net/hang");
+    fifo(&dir.join("uevent"));
+    let (source, recorder) = start(config(&tree.0));
+    assert!(recorder.present.is_empty());
+    source.stop();
+    // Let the thread that is left behind come to its end.
+    drop(fs::OpenOptions::new().write(true).open(dir.join("uevent")));
+}
+
+#[test]
+fn a_device_without_a_uevent_file_is_none() {
+    let tree = tree();
+    let dir = device(&tree, "a");
+    directory(&tree, "devices/virtual/net/b");
+    let (source, mut recorder) = start(config(&tree.0));
+    assert_eq!(recorder.names(), ["a"]);
+    fs::remove_file(dir.join("uevent")).unwrap();
+    recorder.rescan(&source);
+    assert_eq!(recorder.words_since(0), ["gone a"]);
+}
+
+#[test]
+fn a_predicate_may_look_at_a_device_above() {
+    let tree = tree();
+    let above = directory(&tree, "devices/card");
+    fs::write(above.join("uevent"), "DRIVER=x\n").unwrap();
+    fs::write(above.join("authorized"), "1\n").unwrap();
+    let below = directory(&tree, "devices/card/net/a");
+    fs::write(below.join("uevent"), "INTERFACE=a\n").unwrap();
+    device(&tree, "b");
+    let (source, mut recorder) = start(DeviceConfig {
+        classes: class(
+            "[class]\nname = 'card'\n[match]\nsubsystem = 'net'\n\
+             [match.ancestor]\nattribute.authorized = '1'\n",
+        ),
+        ..config(&tree.0)
+    });
+    assert_eq!(recorder.names(), ["a"]);
+    fs::write(above.join("authorized"), "0\n").unwrap();
+    recorder.rescan(&source);
+    assert_eq!(recorder.words_since(0), ["gone a"]);
+}
+
+#[test]
+fn a_missing_sysfs_is_named() {
+    let config = config(Path::new("/nowhere/at/all"));
+    let error = arrival_linux::device::DeviceSource::start(config, |_| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "open sysfs at /nowhere/at/all: No such file or directory (os error 2)"
+    );
+}
