@@ -1,5 +1,6 @@
 //! The arguments: the one source of help, man pages and completions.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -116,6 +117,17 @@ pub(crate) enum Command {
     /// Stop all services in order, then the manager
     #[command(after_help = examples::SHUTDOWN)]
     Shutdown(Shutdown),
+    /// Run the manager itself, as arrivald does
+    #[command(hide = true, disable_help_flag = true)]
+    Daemon {
+        /// Arguments of arrivald
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// Write the completions of a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions {

@@ -15,7 +15,7 @@ use arrival_client::Problem;
 use arrival_store::lint::{self, Machine};
 use arrival_store::store::{Store, parse_class};
 use arrival_store::{Diagnostic, Layout, Settings};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Outcome, Place};
 use crate::exit::{Exit, Failure};
@@ -24,6 +24,15 @@ use crate::text::count;
 
 /// The most bytes of a file that a person writes; the manager takes no more either.
 const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// The answer for programs.
+#[derive(Serialize)]
+struct Found {
+    problems: Vec<Problem>,
+    files: u64,
+    errors: u64,
+    warnings: u64,
+}
 
 /// `arrival check [FILE...]`.
 pub(super) fn check(place: &Place, screen: &mut Screen<'_>, files: &[PathBuf]) -> Outcome {
@@ -45,11 +54,12 @@ pub(super) fn check(place: &Place, screen: &mut Screen<'_>, files: &[PathBuf]) -
     let errors = problems.iter().filter(|problem| problem.is_error()).count() as u64;
     let warnings = problems.len() as u64 - errors;
     if screen.json {
-        let problems: Vec<Problem> = problems.iter().map(to_problem).collect();
-        let files = looked_at;
-        let sums =
-            json!({ "files": files, "errors": errors, "warnings": warnings, "problems": problems });
-        screen.value(&sums)?;
+        screen.value(&Found {
+            problems: problems.iter().map(to_problem).collect(),
+            files: looked_at,
+            errors,
+            warnings,
+        })?;
     } else {
         write_problems(screen, &problems)?;
         let style = match (errors, warnings) {

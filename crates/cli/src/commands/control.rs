@@ -29,11 +29,11 @@ pub(super) fn start(place: &Place, screen: &mut Screen<'_>, options: &Start) -> 
         Err(error) if is(&error, Win32Error::SERVICE_ALREADY_RUNNING) => {
             let service = settled(&mut manager, &options.wait, name, &what)?;
             if service.state != "RUNNING" && !options.wait.no_wait {
-                let why = service.last_error.unwrap_or_default();
-                return Err(Failure::new(
-                    Exit::Failed,
-                    format!("{what}: it is {} {why}", service.state),
-                ));
+                let mut message = format!("{what}: it is {}", service.state);
+                if let Some(why) = service.last_error {
+                    message.push_str(&format!(": {why}"));
+                }
+                return Err(Failure::new(Exit::Failed, message));
             }
             (service.run, true)
         }
@@ -60,29 +60,30 @@ pub(super) fn stop(place: &Place, screen: &mut Screen<'_>, options: &Stop) -> Ou
     let name = options.name.as_str();
     let what = format!("cannot stop '{name}'");
     let mut manager = place.connect_with(options.wait.timeout)?;
-    let already = match manager.stop(name, !options.wait.no_wait) {
-        Ok(()) => false,
-        Err(error) if is(&error, Win32Error::SERVICE_NOT_ACTIVE) => true,
+    let outcome = match manager.stop(name, !options.wait.no_wait) {
+        Ok(()) if options.wait.no_wait => "is stopping",
+        Ok(()) => "has stopped",
+        Err(error) if is(&error, Win32Error::SERVICE_NOT_ACTIVE) => "is not running",
         Err(error) if is(&error, Win32Error::SERVICE_CANNOT_ACCEPT_CTRL) => {
-            // Somebody else stops it already: that is what was wanted.
             let service = manager.status(name).map_err(|e| Failure::of(&what, &e))?;
             if service.state != "STOP_PENDING" {
                 return Err(Failure::of(what, &error));
             }
-            settled(&mut manager, &options.wait, name, &what)?;
-            true
+            // Somebody else stops it already: that is what was wanted.
+            let service = settled(&mut manager, &options.wait, name, &what)?;
+            if service.state == "STOP_PENDING" {
+                "is stopping"
+            } else {
+                "has stopped"
+            }
         }
         Err(error) => return Err(Failure::of(what, &error)),
     };
-    let name = printable(name);
     if screen.json {
+        let already = outcome == "is not running";
         screen.value(&json!({ "name": name, "already": already }))?;
-    } else if options.wait.no_wait && !already {
-        writeln!(screen, "{name} is stopping")?;
-    } else if already {
-        writeln!(screen, "{name} does not run already")?;
     } else {
-        writeln!(screen, "{name} has stopped")?;
+        writeln!(screen, "{} {outcome}", printable(name))?;
     }
     Ok(Exit::Done)
 }

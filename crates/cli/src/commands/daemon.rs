@@ -62,7 +62,7 @@ fn is_error(problem: &Problem) -> bool {
     problem.severity == "error"
 }
 
-fn write_info(screen: &mut Screen<'_>, info: &InfoReply) -> io::Result<()> {
+pub(super) fn write_info(screen: &mut Screen<'_>, info: &InfoReply) -> io::Result<()> {
     let version = printable(&info.version);
     writeln!(screen, "{STRONG}arrivald {version}{STRONG:#}")?;
     field(screen, "pid", &info.pid.to_string())?;

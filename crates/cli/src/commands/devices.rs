@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use arrival_client::{Class, Interface};
-use serde_json::json;
+use serde::Serialize;
 
 use super::services::field;
 use super::{Outcome, Place};
@@ -13,6 +13,12 @@ use crate::screen::{NOTABLE, PLAIN, STRONG, Screen};
 use crate::table::{Cell, Table};
 use crate::text::printable;
 
+/// The answer of `classes` for programs.
+#[derive(Serialize)]
+struct Classes<'a> {
+    classes: &'a [Class],
+}
+
 /// `arrival devices`.
 pub(super) fn devices(place: &Place, screen: &mut Screen<'_>, options: &Devices) -> Outcome {
     let reply = place
@@ -20,7 +26,7 @@ pub(super) fn devices(place: &Place, screen: &mut Screen<'_>, options: &Devices)
         .interfaces(options.class.as_deref())
         .map_err(|error| Failure::of("cannot list interfaces", &error))?;
     if screen.json {
-        screen.value(&json!({ "interfaces": reply.interfaces, "cursor": reply.cursor }))?;
+        screen.value(&reply)?;
     } else if options.long {
         write_long(screen, &reply.interfaces)?;
     } else {
@@ -36,7 +42,7 @@ pub(super) fn classes(place: &Place, screen: &mut Screen<'_>) -> Outcome {
         .classes()
         .map_err(|error| Failure::of("cannot list classes", &error))?;
     if screen.json {
-        screen.value(&json!({ "classes": classes }))?;
+        screen.value(&Classes { classes: &classes })?;
     } else {
         write_classes(screen, &classes)?;
     }
@@ -48,7 +54,7 @@ fn first_id(interface: &Interface) -> &str {
     ids.into_iter().flatten().next().map_or("", String::as_str)
 }
 
-fn write_table(screen: &mut Screen<'_>, interfaces: &[Interface]) -> io::Result<()> {
+pub(super) fn write_table(screen: &mut Screen<'_>, interfaces: &[Interface]) -> io::Result<()> {
     let mut table = Table::new(["CLASS", "NAME", "NODE", "READY", "ID", "DEVICE"]);
     for interface in interfaces {
         let ready = if interface.usable {
@@ -68,7 +74,7 @@ fn write_table(screen: &mut Screen<'_>, interfaces: &[Interface]) -> io::Result<
     table.write(screen, "no such device is present")
 }
 
-fn write_long(screen: &mut Screen<'_>, interfaces: &[Interface]) -> io::Result<()> {
+pub(super) fn write_long(screen: &mut Screen<'_>, interfaces: &[Interface]) -> io::Result<()> {
     for (at, interface) in interfaces.iter().enumerate() {
         if at > 0 {
             writeln!(screen)?;
@@ -102,7 +108,7 @@ fn write_long(screen: &mut Screen<'_>, interfaces: &[Interface]) -> io::Result<(
     Ok(())
 }
 
-fn write_classes(screen: &mut Screen<'_>, classes: &[Class]) -> io::Result<()> {
+pub(super) fn write_classes(screen: &mut Screen<'_>, classes: &[Class]) -> io::Result<()> {
     let mut table = Table::new(["NAME", "GUID", "FROM", "DESCRIPTION"]);
     for class in classes {
         table.row([

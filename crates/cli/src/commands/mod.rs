@@ -11,10 +11,13 @@
 //! | [`check`] | check |
 //! | [`shell`] | completions, man |
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use arrival_client::{Connection, Patience, Root};
+use arrivald::{Options, Parsed};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::{Arguments, Command};
@@ -30,8 +33,16 @@ mod shell;
 mod watch;
 mod why;
 
+#[cfg(test)]
+mod looks;
+#[cfg(test)]
+mod samples;
+
 /// Carries out a command; `parser` is what it was parsed with.
 pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
+    if let Command::Daemon { arguments: own } = arguments.command {
+        return serve(arguments.global.root, own);
+    }
     let screen = &mut Screen::standard(&arguments.global);
     let place = Place {
         root: Root::from(arguments.global.root),
@@ -52,6 +63,8 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Reload => daemon::reload(&place, screen),
         Command::Info => daemon::info(&place, screen),
         Command::Shutdown(options) => daemon::shutdown(&place, screen, options.timeout),
+        // Carried out above: it has no screen.
+        Command::Daemon { .. } => Ok(Exit::Failed),
         Command::Completions { shell } => shell::completions(screen, parser, shell),
         Command::Man { folder } => shell::man(parser, &folder),
     };
@@ -65,6 +78,28 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
             // What was written before the failure comes first; a second failure changes nothing.
             let _ = screen.flush();
             failure.report()
+        }
+    }
+}
+
+/// `arrival daemon [ARG...]`: the manager, with the arguments of arrivald.
+fn serve(root: Option<PathBuf>, arguments: Vec<OsString>) -> ExitCode {
+    match Options::parse(arguments) {
+        Ok(Parsed::Run(options)) => arrivald::run(Options {
+            root: options.root.or(root),
+            ..options
+        }),
+        Ok(Parsed::Help) => {
+            anstream::print!("{}", arrivald::USAGE);
+            Exit::Done.into()
+        }
+        Ok(Parsed::Version) => {
+            anstream::println!("{}", arrivald::VERSION);
+            Exit::Done.into()
+        }
+        Err(error) => {
+            anstream::eprintln!("arrival daemon: {error}; see arrival daemon --help");
+            ExitCode::from(2)
         }
     }
 }

@@ -4,13 +4,25 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 use arrival_client::{InfoReply, Service, Trigger};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Outcome, Place, boot_time_ns};
 use crate::exit::{Exit, Failure};
 use crate::screen::{BAD, FAINT, GOOD, NOTABLE, PLAIN, STRONG, Screen};
 use crate::table::{Cell, Table};
 use crate::text::{count, printable, span};
+
+/// The answer of `list` and `status` for programs.
+#[derive(Serialize)]
+struct Services<'a> {
+    services: &'a [Service],
+}
+
+/// The answer of `triggers` for programs.
+#[derive(Serialize)]
+struct Triggers<'a> {
+    triggers: &'a [Trigger],
+}
 
 /// `arrival list`.
 pub(super) fn list(place: &Place, screen: &mut Screen<'_>) -> Outcome {
@@ -39,7 +51,9 @@ pub(super) fn status(place: &Place, screen: &mut Screen<'_>, names: &[String]) -
         services.push(manager.status(name).map_err(failure)?);
     }
     if screen.json {
-        screen.value(&json!({ "services": services }))?;
+        screen.value(&Services {
+            services: &services,
+        })?;
     } else {
         let now = boot_time_ns();
         for (at, service) in services.iter().enumerate() {
@@ -63,7 +77,9 @@ pub(super) fn triggers(place: &Place, screen: &mut Screen<'_>, name: Option<&str
         .triggers(name)
         .map_err(|error| Failure::of("cannot list triggers", &error))?;
     if screen.json {
-        screen.value(&json!({ "triggers": triggers }))?;
+        screen.value(&Triggers {
+            triggers: &triggers,
+        })?;
         return Ok(Exit::Done);
     }
     write_triggers(screen, &triggers)?;
@@ -105,9 +121,9 @@ fn remark(service: &Service) -> String {
     parts.join("; ")
 }
 
-fn write_list(screen: &mut Screen<'_>, services: &[Service]) -> io::Result<()> {
+pub(super) fn write_list(screen: &mut Screen<'_>, services: &[Service]) -> io::Result<()> {
     if screen.json {
-        return screen.value(&json!({ "services": services }));
+        return screen.value(&Services { services });
     }
     let mut table = Table::new(["NAME", "STATE", "PID", "STARTS", "INTERFACES", "REMARK"]);
     for service in services {
@@ -127,7 +143,7 @@ fn write_list(screen: &mut Screen<'_>, services: &[Service]) -> io::Result<()> {
     )
 }
 
-fn write_manager(screen: &mut Screen<'_>, info: &InfoReply) -> io::Result<()> {
+pub(super) fn write_manager(screen: &mut Screen<'_>, info: &InfoReply) -> io::Result<()> {
     writeln!(
         screen,
         "{STRONG}arrivald {}{STRONG:#}, pid {}, root {}: {}, {} present",
@@ -148,7 +164,11 @@ fn write_manager(screen: &mut Screen<'_>, info: &InfoReply) -> io::Result<()> {
     writeln!(screen)
 }
 
-fn write_service(screen: &mut Screen<'_>, service: &Service, now_ns: u64) -> io::Result<()> {
+pub(super) fn write_service(
+    screen: &mut Screen<'_>,
+    service: &Service,
+    now_ns: u64,
+) -> io::Result<()> {
     let name = printable(&service.name);
     write!(screen, "{STRONG}{name}{STRONG:#}")?;
     if !service.description.is_empty() {
@@ -224,7 +244,7 @@ pub(super) fn ids_of(trigger: &Trigger) -> String {
     }
 }
 
-fn write_triggers(screen: &mut Screen<'_>, triggers: &[Trigger]) -> io::Result<()> {
+pub(super) fn write_triggers(screen: &mut Screen<'_>, triggers: &[Trigger]) -> io::Result<()> {
     let mut table = Table::new(["SERVICE", "ACTION", "CLASS", "PRESENT", "WHEN", "IDS"]);
     for trigger in triggers {
         table.row([

@@ -73,7 +73,7 @@ fn wall_clock(time_ns: u64) -> String {
     time_of_day(moment)
 }
 
-fn time_of_day(moment: Duration) -> String {
+pub(super) fn time_of_day(moment: Duration) -> String {
     let seconds = moment.as_secs() % 86_400;
     format!(
         "{:02}:{:02}:{:02}.{:03}Z",
@@ -85,7 +85,7 @@ fn time_of_day(moment: Duration) -> String {
 }
 
 /// One line: time, sign, class, name, link; or what a service became.
-fn write_notice(screen: &mut Screen<'_>, notice: &Notice, time: &str) -> io::Result<()> {
+pub(super) fn write_notice(screen: &mut Screen<'_>, notice: &Notice, time: &str) -> io::Result<()> {
     let (style, sign) = match notice.kind {
         NoticeKind::Snapshot => (FAINT, "="),
         NoticeKind::Arrival => (GOOD, "+"),

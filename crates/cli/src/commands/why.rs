@@ -24,7 +24,7 @@ pub(super) fn why(place: &Place, screen: &mut Screen<'_>, name: &str) -> Outcome
     Ok(Exit::Done)
 }
 
-fn write_why(screen: &mut Screen<'_>, reply: &WhyReply) -> io::Result<()> {
+pub(super) fn write_why(screen: &mut Screen<'_>, reply: &WhyReply) -> io::Result<()> {
     let service = &reply.service;
     writeln!(screen, "{STRONG}{}{STRONG:#}", printable(&reply.answer))?;
     writeln!(screen)?;
