@@ -1,2 +1,63 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands, one file each.
+//!
+//! | command | file | does |
+//! |---|---|---|
+//! | `test` | [`test`] | every test, and one line that counts them |
+//! | `slow` | [`slow`] | deep exploration, long property runs, mutants |
+//! | `bench` | [`bench`] | measurements |
+//! | `fetch-peers` | [`peers`] | other systems to measure against, unpacked and not installed |
+//! | `udevd` | [`udevd`] | a command in namespaces of its own with a real udevd |
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+
+mod bench;
+mod count;
+mod peers;
+mod slow;
+mod test;
+mod udevd;
+mod workspace;
+
+/// How a command ends that could not do its work.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [CARGO TEST ARGUMENTS]      run every test (or those that cargo test would run) and count them
+  slow                             deep exploration, long property runs and mutants of the engine
+  bench NAME [--json] [--quick]    measure; `bench` alone lists the names
+  fetch-peers                      unpack busybox and systemd-udevd into target/peers
+  udevd [--host-dev] [--rules FILE] -- COMMAND...
+                                   run COMMAND beside a real udevd in namespaces of its own (root)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", arguments.as_slice()),
+    };
+    let outcome = match command {
+        "test" => test::run(rest),
+        "slow" => slow::run(rest),
+        "bench" => bench::run(rest),
+        "fetch-peers" => peers::run(rest),
+        "udevd" => udevd::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => {
+            eprint!("xtask: no command '{other}'\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask {command}: {error}");
+        ExitCode::FAILURE
+    })
+}

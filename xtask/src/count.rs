@@ -1,0 +1,315 @@
+//! Counting tests in what libtest prints.
+//!
+//! ```text
+//! running 3 tests                          a test program begins
+//! successes:                               (--show-output) what passing tests printed:
+//! ---- NAME stdout ----                      of which test
+//! skipped: why                               that test could not do its work here
+//! successes:                               their names once more
+//! failures:                                what failing tests printed, and their names
+//! test result: ok. 3 passed; 0 failed; 0 ignored; ...      a test program ends
+//! ```
+//!
+//! A test that prints `skipped: why` counts as skipped, not as passed; so does an ignored one. A
+//! test whose output nobody shows (it ran in a process of its own) appends the same line to the
+//! file named by `ARRIVAL_SKIPS`. A test program that ends without a result is one failure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::{Outcome, workspace};
+
+/// How many tests passed, failed and were skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
+}
+
+impl Count {
+    /// Whether tests ran and none failed; a skipped one is no failure unless `required` says so.
+    pub(crate) fn good(self, required: bool) -> bool {
+        self.failed == 0 && self.passed > 0 && !(required && self.skipped > 0)
+    }
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Count {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Which part of a test program's output a line belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Part {
+    /// Results as they come, or what failing tests printed.
+    #[default]
+    Results,
+    /// What passing tests printed; the test whose output this is.
+    Printed(String),
+    /// The names of passing tests.
+    Names,
+}
+
+/// Reads the lines of one or more test programs.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    count: Count,
+    part: Part,
+    /// Whether a test program has begun and not ended.
+    open: bool,
+    /// Tests of the open program that said that they were skipped.
+    skipped: BTreeSet<String>,
+    /// Every `skipped: why` that was seen.
+    reasons: BTreeSet<String>,
+}
+
+impl Counter {
+    /// Takes a line in and says whether it is worth showing.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
+        if is_beginning(line) {
+            self.close();
+            self.open = true;
+        } else if let Some(mut count) = result(line) {
+            let skipped = (self.skipped.len() as u64).min(count.passed);
+            count.passed -= skipped;
+            count.skipped += skipped;
+            self.count += count;
+            self.open = false;
+            self.close();
+        } else if line == "successes:" {
+            self.part = match self.part {
+                Part::Results => Part::Printed(String::new()),
+                Part::Printed(_) | Part::Names => Part::Names,
+            };
+            return self.part != Part::Names;
+        } else if line == "failures:" {
+            self.part = Part::Results;
+        } else if let Part::Printed(test) = &mut self.part {
+            if let Some(name) = header(line) {
+                *test = name.to_owned();
+            } else if line.starts_with("skipped: ") {
+                self.skipped.insert(test.clone());
+                self.reasons.insert(line.to_owned());
+            }
+        }
+        self.part != Part::Names
+    }
+
+    /// The end of a test program, which must have printed its result by now.
+    fn close(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.count.failed += 1;
+        }
+        self.skipped.clear();
+        self.part = Part::Results;
+    }
+
+    /// Takes in the lines of the file of skips; those that were seen already are counted already.
+    pub(crate) fn file(&mut self, text: &str) {
+        for line in text.lines().filter(|line| line.starts_with("skipped: ")) {
+            if self.reasons.insert(line.to_owned()) {
+                self.count.passed = self.count.passed.saturating_sub(1);
+                self.count.skipped += 1;
+            }
+        }
+    }
+
+    /// The count; `success` says how the command that ran the programs ended.
+    pub(crate) fn finish(mut self, success: bool) -> Count {
+        self.close();
+        if !success && self.count.failed == 0 {
+            self.count.failed = 1;
+        }
+        self.count
+    }
+}
+
+/// `running 3 tests`
+fn is_beginning(line: &str) -> bool {
+    line.strip_prefix("running ")
+        .and_then(|rest| rest.split_once(' '))
+        .is_some_and(|(number, word)| {
+            number.parse::<u64>().is_ok() && matches!(word, "test" | "tests")
+        })
+}
+
+/// `---- NAME stdout ----`
+fn header(line: &str) -> Option<&str> {
+    line.strip_prefix("---- ")?.strip_suffix(" stdout ----")
+}
+
+/// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; ...`
+fn result(line: &str) -> Option<Count> {
+    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let of = |what: &str| {
+        numbers
+            .split("; ")
+            .find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
+    };
+    Some(Count {
+        passed: of("passed")?,
+        failed: of("failed")?,
+        skipped: of("ignored")?,
+    })
+}
+
+/// Runs a `cargo test` to its end, shows what it prints, and counts.
+pub(crate) fn run(command: &mut Command) -> Outcome<Count> {
+    let skips = workspace::target().join("skips");
+    fs::write(&skips, "")?;
+    // Tests that have become another user write to it too.
+    fs::set_permissions(&skips, Permissions::from_mode(0o666))?;
+    command.env("ARRIVAL_SKIPS", &skips);
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut counter = Counter::default();
+    if let Some(stdout) = child.stdout.take() {
+        let mut reader = BufReader::new(stdout);
+        let mut line = Vec::new();
+        let mut screen = io::stdout().lock();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            if counter.line(text.trim_end_matches(['\n', '\r'])) {
+                screen.write_all(&line)?;
+                screen.flush()?;
+            }
+            line.clear();
+        }
+    }
+    let status = child.wait()?;
+    counter.file(&fs::read_to_string(&skips)?);
+    Ok(counter.finish(status.success()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(text: &str, success: bool) -> Count {
+        let mut counter = Counter::default();
+        for line in text.lines() {
+            counter.line(line);
+        }
+        counter.finish(success)
+    }
+
+    const TWO_PROGRAMS: &str = "
+running 3 tests
+test a ... ok
+test b ... ok
+test c ... ignored
+
+successes:
+
+---- b stdout ----
+skipped: needs root
+skipped: and a network namespace
+
+
+successes:
+    a
+    b
+
+test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s
+
+
+running 2 tests
+test d ... ok
+test e ... FAILED
+
+successes:
+
+successes:
+    d
+
+failures:
+
+---- e stdout ----
+skipped: no, it failed
+
+
+failures:
+    e
+
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
+    #[test]
+    fn a_test_that_says_skipped_counts_once_and_not_as_passed() {
+        let count = counted(TWO_PROGRAMS, false);
+        assert_eq!(count.to_string(), "2 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn a_skip_that_only_the_file_tells_of_counts_too() {
+        let mut counter = Counter::default();
+        TWO_PROGRAMS.lines().for_each(|line| {
+            counter.line(line);
+        });
+        counter.file("skipped: needs root\nskipped: a user namespace is needed\n");
+        let count = counter.finish(false);
+        assert_eq!(count.to_string(), "1 passed, 1 failed, 3 skipped");
+    }
+
+    #[test]
+    fn a_program_that_ends_without_a_result_is_a_failure() {
+        let text = "running 1 test\nrunning 0 tests\n\
+            test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
+        assert_eq!(counted(text, true).failed, 1);
+        assert_eq!(counted("running 1 test\n", true).failed, 1);
+    }
+
+    #[test]
+    fn a_command_that_fails_before_any_test_is_a_failure() {
+        let count = counted("", false);
+        assert_eq!(count.to_string(), "0 passed, 1 failed, 0 skipped");
+        assert!(!count.good(false));
+    }
+
+    #[test]
+    fn no_test_at_all_is_not_good() {
+        assert!(!counted("", true).good(false));
+    }
+
+    #[test]
+    fn a_skipped_test_is_good_unless_it_was_required() {
+        let count = Count {
+            passed: 1,
+            failed: 0,
+            skipped: 1,
+        };
+        assert!(count.good(false));
+        assert!(!count.good(true));
+    }
+
+    #[test]
+    fn the_names_of_passing_tests_are_not_shown_twice() {
+        let mut counter = Counter::default();
+        let shown: Vec<&str> = TWO_PROGRAMS
+            .lines()
+            .filter(|line| counter.line(line))
+            .collect();
+        assert!(shown.contains(&"test a ... ok"));
+        assert!(shown.contains(&"skipped: needs root"));
+        assert!(!shown.contains(&"    a"));
+        assert!(shown.contains(&"    e"));
+    }
+}

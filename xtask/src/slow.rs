@@ -1,0 +1,143 @@
+//! `cargo xtask slow`: what takes long.
+//!
+//! | part | how |
+//! |---|---|
+//! | exploration | the engine's tests with `ARRIVAL_EXPLORE=deep` |
+//! | properties | the same run, with `PROPTEST_CASES` of 20,000 |
+//! | mutants | `cargo mutants` on the engine; survivors must be listed in `xtask/mutants.txt` |
+//!
+//! Every part runs, also if one before it failed; one line for each stands at the end.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use crate::{Outcome, count, workspace};
+
+/// Cases of each property, instead of proptest's 256.
+const CASES: &str = "20000";
+
+pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
+    if let Some(word) = arguments.first() {
+        return Err(format!("no argument is expected, not '{word}'").into());
+    }
+    let outcomes = [
+        ("exploration and properties", deep()),
+        ("mutants", mutants()),
+    ];
+    let mut good = true;
+    for (name, outcome) in &outcomes {
+        match outcome {
+            Ok(said) => println!("{name}: {said}"),
+            Err(error) => {
+                good = false;
+                println!("{name}: failed: {error}");
+            }
+        }
+    }
+    Ok(ExitCode::from(u8::from(!good)))
+}
+
+fn deep() -> Outcome<String> {
+    let mut cargo = workspace::cargo();
+    cargo
+        .env("ARRIVAL_EXPLORE", "deep")
+        .env("PROPTEST_CASES", CASES)
+        .args(["test", "--no-fail-fast", "--profile", "tool"])
+        .args(["-p", "arrival-model", "-p", "arrival-engine"])
+        .args(["-p", "arrival-wire", "-p", "arrival-store"])
+        .args(["--", "--show-output"]);
+    let count = count::run(&mut cargo)?;
+    if count.good(true) {
+        Ok(count.to_string())
+    } else {
+        Err(count.to_string().into())
+    }
+}
+
+fn mutants() -> Outcome<String> {
+    let list = workspace::root().join("xtask/mutants.txt");
+    let known = survivors(&fs::read_to_string(list)?);
+    let output = workspace::target().join("mutants");
+    fs::create_dir_all(&output)?;
+    let mut cargo = workspace::cargo();
+    cargo
+        .env("PATH", path_with_tools()?)
+        .args(["mutants", "--package", "arrival-engine", "--no-shuffle"])
+        .args(["--colors", "never", "--output"])
+        .arg(&output);
+    // Its exit code is not zero as soon as one mutant survives: the list decides instead.
+    cargo.status()?;
+    let found = fs::read_to_string(output.join("mutants.out/missed.txt"))?;
+    let caught = fs::read_to_string(output.join("mutants.out/caught.txt"))?;
+    let found = survivors(&found);
+    for gone in known.difference(&found) {
+        println!("no longer a survivor: {gone}");
+    }
+    let new: Vec<&String> = found.difference(&known).collect();
+    for mutant in &new {
+        println!("a new survivor: {mutant}");
+    }
+    let said = format!(
+        "{} caught, {} survived, {} of them not listed",
+        caught.lines().count(),
+        found.len(),
+        new.len()
+    );
+    if new.is_empty() && !caught.is_empty() {
+        Ok(said)
+    } else {
+        Err(said.into())
+    }
+}
+
+/// Mutants by file and what was changed; line and column are left out, since they move.
+fn survivors(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| match line.split_once(": ") {
+            Some((place, what)) => {
+                let file = place.split(':').next().unwrap_or(place);
+                format!("{file}: {what}")
+            }
+            None => line.to_owned(),
+        })
+        .collect()
+}
+
+/// PATH with a folder behind it that holds cargo-mutants if nobody installed it.
+fn path_with_tools() -> Outcome<String> {
+    let tools: PathBuf = workspace::target().join("tools");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{path}:{}", tools.join("bin").display());
+    let there = Command::new("cargo-mutants")
+        .env("PATH", &path)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !there {
+        let status = workspace::cargo()
+            .args(["install", "cargo-mutants", "--locked", "--root"])
+            .arg(&tools)
+            .status()?;
+        if !status.success() {
+            return Err("cargo-mutants is missing and could not be installed".into());
+        }
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_survivor_is_known_again_when_its_line_has_moved() {
+        let list = "# why they survive\n\ncrates/engine/src/a.rs: replace f with ()\n";
+        let found = "crates/engine/src/a.rs:12:5: replace f with ()\n";
+        assert_eq!(survivors(list), survivors(found));
+    }
+}
