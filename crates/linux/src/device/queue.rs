@@ -87,8 +87,17 @@ pub(super) struct Queue {
     orphans: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Devices whose node waits for udevd, and since when.
     waiting: HashMap<Arc<str>, Instant>,
-    /// What the running walk has still to look at.
-    walk: Option<BTreeSet<Arc<str>>>,
+    walk: Option<Walk>,
+}
+
+/// A running walk.
+#[derive(Debug, Default)]
+struct Walk {
+    /// What is still to be looked at.
+    open: BTreeSet<Arc<str>>,
+    /// What was known but not listed. It comes last: until then, a device that moved has been
+    /// found at its new path.
+    unlisted: BTreeSet<Arc<str>>,
 }
 
 impl Queue {
@@ -147,20 +156,35 @@ impl Queue {
         expected
     }
 
-    /// Begins a walk over these paths and all that were known.
+    /// Begins a walk over these paths and, after them, all that were known.
     pub(super) fn begin_walk(&mut self, listed: impl IntoIterator<Item = String>) {
         self.orphans.clear();
-        let mut all: BTreeSet<Arc<str>> = listed.into_iter().map(Arc::from).collect();
-        all.extend(self.entries.keys().cloned());
-        for path in &all {
+        let open: BTreeSet<Arc<str>> = listed.into_iter().map(Arc::from).collect();
+        let known = self.entries.keys();
+        let unlisted = known
+            .filter(|path| !open.contains(*path))
+            .cloned()
+            .collect();
+        for path in &open {
             self.mark(path, false, |why| why.walked = true);
         }
-        self.walk = Some(all);
+        self.walk = Some(Walk { open, unlisted });
+        self.go_on_walking();
+    }
+
+    fn go_on_walking(&mut self) {
+        let Some(walk) = self.walk.as_mut().filter(|walk| walk.open.is_empty()) else {
+            return;
+        };
+        walk.open = std::mem::take(&mut walk.unlisted);
+        for path in walk.open.clone() {
+            self.mark(&path, false, |why| why.walked = true);
+        }
     }
 
     /// Whether a walk is running that has looked at everything that does not hang.
     pub(super) fn walk_is_done(&self) -> bool {
-        self.walk.as_ref().is_some_and(BTreeSet::is_empty)
+        (self.walk.as_ref()).is_some_and(|walk| walk.open.is_empty() && walk.unlisted.is_empty())
     }
 
     /// Ends the walk, done or not.
@@ -171,7 +195,8 @@ impl Queue {
     /// The walk does not wait for this path any more.
     pub(super) fn skip(&mut self, path: &str) {
         if let Some(walk) = &mut self.walk {
-            walk.remove(path);
+            walk.open.remove(path);
+            self.go_on_walking();
         }
     }
 
@@ -375,10 +400,13 @@ mod tests {
         let mut queue = Queue::default();
         queue.event("/devices/old", |_| {});
         look(&mut queue, PRESENT);
-        queue.begin_walk([]);
-        assert!(!queue.walk_is_done());
+        queue.begin_walk(["/devices/new".to_owned(), "/devices/z".to_owned()]);
+        for path in ["/devices/new", "/devices/z"] {
+            assert_eq!(look(&mut queue, PRESENT).0, path);
+            assert!(!queue.walk_is_done());
+        }
         assert_eq!(look(&mut queue, Found::Missing).0, "/devices/old");
-        assert!(queue.walk_is_done() && queue.entries.is_empty());
+        assert!(queue.walk_is_done() && queue.entries.len() == 2);
     }
 
     #[test]

@@ -50,4 +50,10 @@ impl Eyes {
             udev,
         })
     }
+
+    /// Whether a path still is that of the device with this directory.
+    pub(super) fn is_still(&self, path: &str, inode: u64) -> bool {
+        let dir = self.sysfs.device_dir(path);
+        dir.is_some_and(|dir| dir.inode() == inode)
+    }
 }

@@ -57,6 +57,13 @@ pub struct DeviceDir {
     inode: u64,
 }
 
+impl DeviceDir {
+    /// The directory's inode number.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+}
+
 impl Sysfs {
     /// Opens the mount at `path`.
     pub fn open(path: &Path) -> std::io::Result<Self> {

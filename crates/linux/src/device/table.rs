@@ -176,6 +176,11 @@ impl Table {
             .collect()
     }
 
+    /// Whether this very incarnation is known at a path.
+    pub(super) fn knows_as(&self, path: &str, incarnation: Incarnation) -> bool {
+        (self.known.get(path)).is_some_and(|known| known.incarnation == incarnation)
+    }
+
     /// Whether anything is known at a path.
     pub(super) fn knows(&self, path: &str) -> bool {
         self.known.contains_key(path)

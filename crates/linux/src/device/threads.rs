@@ -464,6 +464,15 @@ impl Shared {
         let mut delivery = self.delivery();
         let delivery = &mut *delivery;
         let (events, settled) = match look {
+            // A device that moves is looked at through several paths at once, so a look may be
+            // older than what is known. Whoever puts a device at a new place makes sure that it
+            // still is there; what happens after this has its own event.
+            Some(look)
+                if !delivery.table.knows_as(&job.path, look.incarnation)
+                    && !self.eyes.is_still(&job.path, look.incarnation.inode) =>
+            {
+                (Vec::new(), (Found::Unknown, None, Vec::new()))
+            }
             Some(look) => {
                 let change = delivery.table.found(&job.path, look, &job.why);
                 let left_over = (job.why.old_paths.iter())
