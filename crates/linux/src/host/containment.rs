@@ -17,10 +17,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{WaitId, WaitIdOptions};
 
 use super::record::{HostId, HostRecord};
 use super::{cgroup, clone, reap, sys};
@@ -359,19 +358,14 @@ fn probe_kill(folder: &Path, path: &Path) -> Result<(), String> {
         if there {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
     let killed = cgroup::kill(folder);
-    let patience = rustix::time::Timespec {
-        tv_sec: 2,
-        tv_nsec: 0,
-    };
-    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
-    let died = killed.is_ok() && matches!(poll(&mut polled, Some(&patience)), Ok(n) if n > 0);
+    let died = killed.is_ok() && sys::ends_within(pidfd.as_fd(), Duration::from_secs(2));
     if !died {
         let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
     }
-    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    sys::wait(pidfd.as_fd());
     killed.map_err(text("cannot kill through it (cgroup.kill, Linux 5.14)"))?;
     match (there, died) {
         (false, _) => Err("a process made in it is not found in it".to_owned()),

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::epoll;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use rustix::time::Timespec;
 
 use super::cgroup::{self, Cgroup};
 use super::outcome::Exit;
@@ -127,15 +127,7 @@ impl Host {
 
 /// Whether the process behind a pidfd has not ended.
 pub(super) fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let none = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(
-        &mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)],
-        Some(&none),
-    ) == Ok(0)
+    !sys::ends_within(pidfd, Duration::ZERO)
 }
 
 /// The exit of an ended process that is not our child; `None`: not to be had yet.

@@ -10,15 +10,15 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::cgroup;
 use super::clone::{self, Orders};
 use super::containment::{Containment, open_folder};
 use super::reap::{self, Kept};
 use super::record::HostRecord;
 use super::spec::{Passed, SpawnError, Spec, Step};
 use super::tree::{self, Stat};
+use super::{cgroup, sys};
 
 /// The most descriptors that can be handed over.
 pub const MAX_PASSED: usize = 128;
@@ -232,7 +232,7 @@ impl Prepared {
         let mut words = [0_u8; 8];
         let answered = self.answer.read_exact(&mut words).is_ok();
         if answered {
-            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            sys::wait(pidfd.as_fd());
             drop(kept);
             let [a, b, c, d, e, f, g, h] = words;
             let step = Step::from_raw(u32::from_ne_bytes([a, b, c, d])).unwrap_or(Step::Prepare);

@@ -3,8 +3,11 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags};
+use rustix::time::Timespec;
 
 /// Sends `signal` (0 only asks whether it could be sent) to the process behind `pidfd`.
 ///
@@ -62,6 +65,32 @@ pub(super) fn reap(pid: u32) -> bool {
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), options),
         Ok(Some(_))
     )
+}
+
+/// Waits until the child behind `pidfd` has ended, and takes it away.
+pub(super) fn wait(pidfd: BorrowedFd<'_>) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {}
+}
+
+/// Whether the process behind `pidfd` ends within this time.
+pub(super) fn ends_within(pidfd: BorrowedFd<'_>, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(
+            &mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)],
+            Some(&timeout),
+        ) {
+            // A signal that another thread has blocked for a clone wakes this one.
+            Err(rustix::io::Errno::INTR) => {}
+            told => return told.is_ok_and(|count| count > 0),
+        }
+    }
 }
 
 /// The wait status of a process that is not our child, where the kernel keeps it (Linux 6.15).

@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::epoll;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -127,7 +126,7 @@ impl Hosts {
                 .as_deref()
                 .and_then(|path| hosts.containment.folder(path));
             let _ = sys::pidfd_signal(pidfd.as_fd(), libc::SIGKILL);
-            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            sys::wait(pidfd.as_fd());
             if let Some(folder) = folder {
                 let _ = cgroup::kill(&folder);
                 hosts.remove_cgroup(folder);
