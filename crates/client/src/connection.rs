@@ -306,8 +306,13 @@ pub(crate) fn exchange<P: Serialize>(
         .map_err(|error| unsendable(error.to_string()))?;
     call.more = more;
     let bytes = encode(&call, CALL_LIMIT).map_err(|error| unsendable(error.to_string()))?;
-    transport.send(&bytes, deadline)?;
-    let message = transport.receive(Some(deadline))?;
+    let sent = transport.send(&bytes, deadline);
+    let message = match (sent, transport.receive(Some(deadline))) {
+        (_, Ok(message)) => message,
+        // A manager that lets nobody in says why before it closes: only without that does it matter
+        // that the call could not be sent.
+        (Err(error), Err(_)) | (Ok(()), Err(error)) => return Err(error),
+    };
     parse(&message, transport.name())
 }
 

@@ -361,7 +361,12 @@ impl Known {
         for (key, new) in &collected.interfaces {
             if !stays.contains(key) {
                 let mut arrival = record(NoticeKind::Arrival);
-                arrival.interface = Some(new.clone());
+                arrival.interface = Some(Interface {
+                    cursor: arrivals
+                        .get(key)
+                        .map_or_else(|| new.cursor.clone(), ToString::to_string),
+                    ..new.clone()
+                });
                 self.tell(arrival, out);
             }
         }

@@ -147,6 +147,20 @@ fn errors_of_the_manager_keep_kind_subject_code_and_reason() {
 }
 
 #[test]
+fn a_manager_that_lets_nobody_in_is_heard_before_it_closes() {
+    let mut fake = Fake::new(vec![Box::new(|mut stream| {
+        let refusal =
+            r#"{"error":"org.arrivald.Daemon.Denied","parameters":{"code":13,"reason":"full"}}"#;
+        write!(stream, "{refusal}\0").unwrap();
+    })]);
+    let mut manager = Connection::connect_with(&fake.root(), LONG).unwrap();
+    fake.ended();
+    let error = manager.services().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.reason().as_deref(), Some("full"));
+}
+
+#[test]
 fn a_late_answer_is_never_taken_for_that_of_the_next_call() {
     let fake = Fake::new(vec![
         Box::new(|mut stream| {

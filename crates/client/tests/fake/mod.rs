@@ -90,6 +90,13 @@ impl Fake {
         Root::at(&self.root)
     }
 
+    /// Returns once every script has ended.
+    pub fn ended(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.join().unwrap();
+        }
+    }
+
     /// Closes the socket and leaves its file; connections that were made stay.
     pub fn stop_listening(&mut self) {
         self.listener = None;
@@ -97,9 +104,7 @@ impl Fake {
 
     /// Listens anew after [`stop_listening`](Fake::stop_listening).
     pub fn restart(&mut self, scripts: Vec<Script>) {
-        if let Some(server) = self.server.take() {
-            server.join().unwrap();
-        }
+        self.ended();
         std::fs::remove_file(self.root().control()).unwrap();
         self.listener = Some(UnixListener::bind(self.root().control()).unwrap());
         self.serve(scripts);
