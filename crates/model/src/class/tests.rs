@@ -314,3 +314,26 @@ fn each_defect_of_a_file_has_its_own_exact_error() {
             .contains("more than 8 tables deep")
     );
 }
+
+#[test]
+fn every_example_in_the_documentation_is_a_class() {
+    let page = include_str!("../../../../docs/classes.md");
+    let mut classes = Classes::built_in();
+    let mut examples = 0;
+    for block in page.split("```toml\n").skip(1) {
+        let (text, _) = block.split_once("```").expect("the example has an end");
+        let class = parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+        classes.insert(class).unwrap();
+        examples += 1;
+    }
+    assert_eq!(examples, 4);
+    for row in BUILT_IN {
+        let line = format!("| `{}` | `{}` |", row.name, row.guid());
+        assert!(page.contains(&line), "{line}");
+    }
+    let veth = DeviceRecord {
+        driver: Some("veth".into()),
+        ..device("/devices/virtual/net/v0", "net", "", &[("type", "1")])
+    };
+    assert!(classes.interfaces_of(&veth).is_empty());
+}
