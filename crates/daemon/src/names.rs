@@ -1,0 +1,162 @@
+//! Whom services run as: looked up once, by a short-lived child, before anything is started.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrival_linux::host::Credentials;
+use arrival_linux::host::identity::{self, IdentityError};
+use arrival_model::definition::Definition;
+
+/// Whom a service runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    /// The value of USER.
+    pub(crate) user: String,
+    /// The value of HOME.
+    pub(crate) home: String,
+    /// The ids to change to; none keeps the daemon's.
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// A user and group that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NameError {
+    #[error(transparent)]
+    User(#[from] IdentityError),
+    #[error("group '{0}' does not exist")]
+    NoGroup(String),
+    #[error("cannot run with group '{0}': this daemon is not root")]
+    NotRoot(String),
+}
+
+type Key = (Option<String>, Option<String>);
+
+/// What was looked up so far.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    known: Mutex<BTreeMap<Key, Arc<Person>>>,
+}
+
+impl Names {
+    /// Whom the service runs as; looks it up, which may take seconds, unless it is known.
+    pub(crate) fn of(&self, definition: &Definition) -> Result<Arc<Person>, NameError> {
+        let key = (definition.user.clone(), definition.group.clone());
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(person) = known.get(&key) {
+            return Ok(Arc::clone(person));
+        }
+        drop(known);
+        let person = Arc::new(look_up(key.0.as_deref(), key.1.as_deref())?);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key, Arc::clone(&person));
+        Ok(person)
+    }
+
+    /// Forgets everything, so that changed users are looked up again.
+    pub(crate) fn forget(&self) {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Person, NameError> {
+    let found = match user {
+        Some(user) => identity::resolve(user)?,
+        None => identity::current(),
+    };
+    let mut credentials = match user {
+        Some(_) => found.credentials(),
+        None => None,
+    };
+    if let Some(group) = group {
+        let gid = group_id(group).ok_or_else(|| NameError::NoGroup(group.to_owned()))?;
+        if rustix::process::geteuid().is_root() {
+            let mut ids = credentials.unwrap_or(Credentials {
+                uid: found.uid,
+                gid,
+                groups: found.groups,
+            });
+            ids.gid = gid;
+            if !ids.groups.contains(&gid) {
+                ids.groups.push(gid);
+            }
+            credentials = Some(ids);
+        } else if rustix::process::getegid().as_raw() != gid {
+            return Err(NameError::NotRoot(group.to_owned()));
+        }
+    }
+    Ok(Person {
+        user: found.name,
+        home: found.home.to_string_lossy().into_owned(),
+        credentials,
+    })
+}
+
+/// The id of a group by its name or number: from group(5), else from whatever getent(1) asks.
+pub(crate) fn group_id(group: &str) -> Option<u32> {
+    if let Ok(number) = group.parse() {
+        return Some(number).filter(|gid| *gid != u32::MAX);
+    }
+    let in_file = fs::read("/etc/group")
+        .ok()
+        .and_then(|bytes| in_groups(&String::from_utf8_lossy(&bytes), group));
+    in_file.or_else(|| {
+        // Name services load other people's code; that happens in a child.
+        let output = Command::new("/usr/bin/getent")
+            .args(["group", group])
+            .env_clear()
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        in_groups(&String::from_utf8_lossy(&output.stdout), group)
+    })
+}
+
+fn in_groups(text: &str, group: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let found = fields.next() == Some(group);
+        found
+            .then(|| fields.nth(1)?.parse().ok())
+            .flatten()
+            .filter(|gid| *gid != u32::MAX)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_found_by_name_and_number() {
+        let text = "root:x:0:\nscanner:x:113:saned,me\nbad:x:z:\n";
+        assert_eq!(in_groups(text, "scanner"), Some(113));
+        assert_eq!(in_groups(text, "bad"), None);
+        assert_eq!(in_groups(text, "scan"), None);
+        assert_eq!(group_id("42"), Some(42));
+        assert_eq!(group_id("4294967295"), None);
+    }
+
+    #[test]
+    fn a_service_without_a_user_keeps_the_daemons_identity() {
+        let definition = Definition::new("a".parse().unwrap(), vec!["/bin/true".into()]);
+        let names = Names::default();
+        let person = names.of(&definition).unwrap();
+        assert_eq!(person.credentials, None);
+        assert!(Arc::ptr_eq(&person, &names.of(&definition).unwrap()));
+    }
+
+    #[test]
+    fn an_unknown_user_is_named() {
+        let mut definition = Definition::new("a".parse().unwrap(), vec!["/bin/true".into()]);
+        definition.user = Some("no-such-user-here".into());
+        let error = Names::default().of(&definition).unwrap_err();
+        assert_eq!(error.to_string(), "user 'no-such-user-here' does not exist");
+    }
+}
