@@ -178,13 +178,13 @@ fn why_shows_the_answer_and_each_trigger_up_to_its_first_failing_condition() {
 gpsd does not run: no device with its id is present
 
 gpsd is STOPPED
-  yes  it is enabled
+  ✓  it is enabled
 
 trigger 1: start with a device of class comport, id USB\VID_067B&PID_2303
-  yes  2 interfaces of class comport present
-  NO   0 of them with the id USB\VID_067B&PID_2303
-       remedy: one that is there has the id USB\VID_0403&PID_6001
-       (1 condition behind it not looked at)
+  ✓  2 interfaces of class comport present
+  ✗  0 of them with the id USB\VID_067B&PID_2303
+     remedy: one that is there has the id USB\VID_0403&PID_6001
+     (1 condition behind it not looked at)
 
 "#]],
     );
@@ -201,7 +201,7 @@ fn why_of_a_service_without_triggers_says_so() {
 gpsd does not run: no device with its id is present
 
 gpsd is STOPPED
-  yes  it is enabled
+  ✓  it is enabled
 
 it has no triggers: only 'arrival start' starts it
 

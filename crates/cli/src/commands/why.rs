@@ -67,16 +67,16 @@ fn write_conditions(screen: &mut Screen<'_>, conditions: &[Condition]) -> io::Re
     let shown = failing.map_or(conditions.len(), |at| at + 1);
     for condition in conditions.iter().take(shown) {
         let (style, sign) = if condition.holds {
-            (GOOD, "yes")
+            (GOOD, "✓")
         } else {
-            (BAD, "NO ")
+            (BAD, "✗")
         };
         let what = printable(&condition.what);
         writeln!(screen, "  {style}{sign}{style:#}  {what}")?;
         if let Some(remedy) = condition.remedy.as_deref().filter(|_| !condition.holds) {
             writeln!(
                 screen,
-                "       {NOTABLE}remedy:{NOTABLE:#} {}",
+                "     {NOTABLE}remedy:{NOTABLE:#} {}",
                 printable(remedy)
             )?;
         }
@@ -86,7 +86,7 @@ fn write_conditions(screen: &mut Screen<'_>, conditions: &[Condition]) -> io::Re
         let left = count(left as u64, "condition");
         writeln!(
             screen,
-            "       {FAINT}({left} behind it not looked at){FAINT:#}"
+            "     {FAINT}({left} behind it not looked at){FAINT:#}"
         )?;
     }
     Ok(())
