@@ -121,13 +121,16 @@ impl Queue {
         if let Some(why) = self.entries.get_mut(old).and_then(|e| e.marked.as_mut()) {
             why.old_paths.clear();
         }
-        // Devices below it have other paths too, of which the kernel says nothing.
+        self.mark(new, true, |why| inherit(why, old_paths))
+    }
+
+    /// The known devices below a device have other paths now, of which the kernel says nothing.
+    pub(super) fn moved_below(&mut self, old: &str, new: &str) {
         let children: Vec<Arc<str>> = below(&self.entries, old).cloned().collect();
         for child in children {
             let new_child = format!("{new}{}", child.get(old.len()..).unwrap_or_default());
-            self.mark(&new_child, true, |why| inherit(why, [child]));
+            self.moved(&child, &new_child);
         }
-        self.mark(new, true, |why| inherit(why, old_paths))
     }
 
     /// Whether any known device lies below a path.

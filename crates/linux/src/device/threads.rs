@@ -311,6 +311,9 @@ impl Shared {
                 self.to_read.notify_all();
             }
         }
+        if let Some(old) = moved_from {
+            work.queue.moved_below(old, devpath);
+        }
         if !work.admits(event.subsystem()) {
             return;
         }

@@ -169,6 +169,60 @@ fn an_interface_renamed_many_times_ends_with_its_last_name() {
 }
 
 #[test]
+fn what_lies_below_a_renamed_interface_moves_with_it() {
+    in_sandbox(|sandbox| {
+        let nodes = class(
+            "[class]\nname = 'lab-node'\n[match]\nsubsystem = 'macvtap'\n\
+             node = true\nparent.name = 'lab*'\n",
+        );
+        let config = DeviceConfig {
+            classes: nodes,
+            ..sandbox.config()
+        };
+        let (source, mut recorder) = start(config);
+        let links = Links::open();
+        links.veth("va", "vb");
+        links.macvtap("home", "va");
+        recorder.rescan(&source);
+        assert!(recorder.present.is_empty());
+        // The kernel speaks of the interface alone, whose subsystem no class asks for.
+        links.rename("home", "lab1");
+        recorder.wait("the node", |r| r.present.len() == 1);
+        let node = Arc::clone(recorder.present.values().next().unwrap());
+        assert_eq!(node.node, Some(format!("/dev/{}", node.name)));
+        let position = recorder.log.len();
+        links.rename("lab1", "lab2");
+        recorder.rescan(&source);
+        assert_eq!(recorder.words_since(position), Vec::<String>::new());
+        assert!(recorder.present.contains_key(&node.key));
+        links.rename("lab2", "home");
+        recorder.wait("nothing", |r| r.present.is_empty());
+        links.rename("home", "lab3");
+        recorder.wait("the node", |r| r.present.contains_key(&node.key));
+        links.delete("lab3");
+        recorder.wait("nothing", |r| r.present.is_empty());
+    });
+}
+
+#[test]
+fn a_message_that_is_too_long_leads_to_a_walk() {
+    in_sandbox(|sandbox| {
+        let (source, mut recorder) = start(sandbox.config());
+        let snapshots = recorder.snapshots();
+        let long = "x".repeat(20_000);
+        send_as_udev(&format!(
+            "ACTION=add DEVPATH=/devices/x SUBSYSTEM=x SEQNUM=1 X={long}"
+        ));
+        send_as_udev("ACTION=add DEVPATH=/devices/x SUBSYSTEM=x");
+        recorder.wait("a snapshot", |r| r.snapshots() > snapshots);
+        until("both messages", || {
+            let counters = source.counters();
+            counters.truncated == 1 && counters.malformed == 1
+        });
+    });
+}
+
+#[test]
 fn three_hundred_blind_flaps_end_in_the_truth() {
     in_sandbox(|sandbox| {
         let (source, mut recorder) = start(sandbox.config());

@@ -11,6 +11,7 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -34,7 +35,14 @@ impl Links {
 
     pub(crate) fn bridge(&self, name: &str) {
         let info = attribute(IFLA_INFO_KIND, b"bridge");
-        self.create(name, &info);
+        self.create(name, &[], &info);
+    }
+
+    /// A macvtap, which has a character device below it.
+    pub(crate) fn macvtap(&self, name: &str, over: &str) {
+        let info = attribute(IFLA_INFO_KIND, b"macvtap");
+        let link = attribute(IFLA_LINK, &index(over).to_ne_bytes());
+        self.create(name, &link, &info);
     }
 
     pub(crate) fn veth(&self, name: &str, peer: &str) {
@@ -43,7 +51,7 @@ impl Links {
         let peer = attribute(IFLA_INFO_DATA, &attribute(VETH_INFO_PEER, &data));
         let mut info = attribute(IFLA_INFO_KIND, b"veth");
         info.extend(peer);
-        self.create(name, &info);
+        self.create(name, &[], &info);
     }
 
     pub(crate) fn rename(&self, old: &str, new: &str) {
@@ -56,9 +64,10 @@ impl Links {
         self.request(RTM_DELLINK, 0, &ifinfomsg(index(name)));
     }
 
-    fn create(&self, name: &str, info: &[u8]) {
+    fn create(&self, name: &str, more: &[u8], info: &[u8]) {
         let mut body = ifinfomsg(0);
         body.extend(attribute(IFLA_IFNAME, &text(name)));
+        body.extend(more);
         body.extend(attribute(IFLA_LINKINFO, info));
         self.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &body);
     }
