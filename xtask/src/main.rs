@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 mod bench;
 mod count;
+#[cfg(test)]
+mod documents;
 mod peers;
 mod slow;
 mod test;
