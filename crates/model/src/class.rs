@@ -3,7 +3,7 @@
 //! A device exposes an interface of a class while the class's predicate holds for what was
 //! recorded of it and its ancestors. Nothing else makes or ends an interface: not the word of an
 //! event, not a driver's name alone. The predicate language is data ([`Match`]); the built-in
-//! classes ([`built_in`]) and files in `classes.d` ([`ClassFile`]) are written in it alike.
+//! classes ([`BUILT_IN`]) and files in `classes.d` ([`ClassFile`]) are written in it alike.
 
 mod built_in;
 mod file;
