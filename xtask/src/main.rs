@@ -33,7 +33,7 @@ usage: cargo xtask COMMAND
   slow                             deep exploration, long property runs and mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   fetch-peers                      unpack busybox and systemd-udevd into target/peers
-  udevd [--host-dev] [--rules FILE] -- COMMAND...
+  udevd [--rules FILE] -- COMMAND...
                                    run COMMAND beside a real udevd in namespaces of its own (root)
 ";
 

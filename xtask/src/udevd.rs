@@ -7,17 +7,19 @@
 //! |---|---|
 //! | `/run` | empty, with Debian's rules in `udev/rules.d` |
 //! | `/sys` | of this network namespace, the cgroup mounts below it as before |
-//! | `/dev` | null, zero, random, net/tun and the like; the host's with `--host-dev` |
+//! | `/dev` | null, zero, random, net/tun and the like, made anew: udevd changes modes |
 //! | `/proc` | of this PID namespace |
 
 use std::env;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_move};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::mount::{MountFlags, mount, mount_bind_recursive, mount_move};
 
 use crate::peers::{self, Peers};
 use crate::{Outcome, workspace};
@@ -43,7 +45,6 @@ const NODES: [&str; 8] = [
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Arguments {
     inside: bool,
-    host_dev: bool,
     rules: Option<PathBuf>,
     command: Vec<String>,
 }
@@ -54,7 +55,6 @@ fn parse(words: &[String]) -> Outcome<Arguments> {
     while let Some(word) = words.next() {
         match word.as_str() {
             INSIDE => arguments.inside = true,
-            "--host-dev" => arguments.host_dev = true,
             "--rules" => arguments.rules = words.next().map(PathBuf::from),
             "--" => arguments.command = words.by_ref().cloned().collect(),
             other => return Err(format!("'{other}' is not expected before '--'").into()),
@@ -84,7 +84,7 @@ pub(crate) fn run(words: &[String]) -> Outcome<ExitCode> {
 
 fn inside(arguments: &Arguments) -> Outcome<ExitCode> {
     let peers = peers::fetch()?;
-    namespaces(arguments.host_dev)?;
+    namespaces()?;
     let mut udevd = start(&peers, arguments.rules.as_deref())?;
     let (program, words) = arguments.command.split_first().ok_or("no command")?;
     let status = Command::new(program).args(words).status();
@@ -100,7 +100,7 @@ fn code(status: std::process::ExitStatus) -> u8 {
 }
 
 /// Makes the mounts of a namespace that `unshare` has just made.
-pub(crate) fn namespaces(host_dev: bool) -> Outcome<()> {
+pub(crate) fn namespaces() -> Outcome<()> {
     let none = MountFlags::empty();
     mount("proc", "/proc", "proc", none, None)?;
     mount("tmpfs", "/run", "tmpfs", none, None)?;
@@ -111,20 +111,25 @@ pub(crate) fn namespaces(host_dev: bool) -> Outcome<()> {
     mount("sysfs", "/sys", "sysfs", none, None)?;
     mount_move(aside, cgroup)?;
     fs::remove_dir(aside)?;
-    if host_dev {
-        return Ok(());
-    }
     let new = Path::new("/run/dev");
     fs::create_dir(new)?;
     mount("tmpfs", new, "tmpfs", none, None)?;
     for node in NODES {
         let (host, here) = (Path::new("/dev").join(node), new.join(node));
-        if host.exists() {
+        // Nodes of its own: udevd changes owners and modes, and through a bind mount those of the
+        // machine's own nodes.
+        if let Ok(node) = fs::metadata(&host) {
             if let Some(folder) = here.parent() {
                 fs::create_dir_all(folder)?;
             }
-            File::create(&here)?;
-            mount_bind(host, &here)?;
+            mknodat(
+                CWD,
+                &here,
+                FileType::CharacterDevice,
+                Mode::from_raw_mode(0o666),
+                node.rdev(),
+            )?;
+            fs::set_permissions(&here, node.permissions())?;
         }
     }
     mount_move(new, "/dev")?;
@@ -172,9 +177,9 @@ mod tests {
 
     #[test]
     fn what_follows_two_dashes_is_the_command() {
-        let arguments = parse(&words("--host-dev -- ls --rules"));
+        let arguments = parse(&words("--rules x -- ls --rules"));
         let expected = Arguments {
-            host_dev: true,
+            rules: Some("x".into()),
             command: words("ls --rules"),
             ..Arguments::default()
         };
@@ -183,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_command_is_needed() {
-        assert!(parse(&words("--host-dev --")).is_err());
+        assert!(parse(&words("--rules x --")).is_err());
         assert!(parse(&words("ls")).is_err());
     }
 }
