@@ -1,0 +1,85 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::record::Entry;
+use super::*;
+
+#[test]
+fn the_way_of_telling_survives_the_command_line() {
+    for (json, color, fast) in [
+        (false, Color::Auto, true),
+        (true, Color::Always, false),
+        (true, Color::Never, true),
+    ] {
+        let told = Told {
+            root: "/a b".into(),
+            json,
+            color,
+            fast,
+        };
+        let [word, rest @ ..] = told.arguments();
+        assert_eq!(word, STORY);
+        let again = Told::from_arguments(rest.into_iter());
+        assert_eq!(again.root, Path::new("/a b"));
+        assert_eq!((again.json, again.color, again.fast), (json, color, fast));
+    }
+}
+
+#[test]
+fn the_definition_is_sound_whatever_the_folder_is_called() {
+    let exec = [
+        "/tmp/a \"b\" \\c ü/arrival",
+        "__demo-service",
+        "/tmp/record",
+    ]
+    .map(str::to_owned);
+    let text = story::definition(&exec);
+    let parsed: toml::Table = text.parse().unwrap();
+    let words: Vec<&str> = parsed["service"]["exec"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    assert_eq!(words, exec);
+}
+
+#[test]
+fn a_record_is_read_line_by_line_and_never_half() {
+    let root = Root::new().unwrap();
+    let path = root.path.join("record");
+    assert_eq!(record::read(&path), []);
+    record::append(&path, "told", 5, "arrival demo0").unwrap();
+    std::fs::write(
+        &path,
+        std::fs::read_to_string(&path).unwrap() + "asked 7 8 \nnonsense\ncleaned 9",
+    )
+    .unwrap();
+    let entry = |verb: &str, time_ns, pid, rest: &str| Entry {
+        verb: verb.to_owned(),
+        time_ns,
+        pid,
+        rest: rest.to_owned(),
+    };
+    let own = i32::try_from(std::process::id()).unwrap();
+    assert_eq!(
+        record::read(&path),
+        [
+            entry("told", 5, own, "arrival demo0"),
+            entry("asked", 7, 8, ""),
+        ]
+    );
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn the_folder_goes_with_its_value() {
+    let root = Root::new().unwrap();
+    let path = root.path.clone();
+    assert!(path.is_dir());
+    drop(root);
+    assert!(!path.exists());
+    let root = Root::new().unwrap();
+    let path = root.path.clone();
+    root.remove().unwrap();
+    assert!(!path.exists());
+}
