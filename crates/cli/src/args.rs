@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::examples;
+use crate::{demo, examples};
 
 /// Services that live exactly as long as their devices
 ///
@@ -117,6 +117,9 @@ pub(crate) enum Command {
     /// Stop all services in order, then the manager
     #[command(after_help = examples::SHUTDOWN)]
     Shutdown(Shutdown),
+    /// See a service follow its devices, in a world of their own that is gone afterwards
+    #[command(after_help = examples::DEMO)]
+    Demo(demo::Options),
     /// Run the manager itself, as arrivald does
     #[command(hide = true, disable_help_flag = true)]
     Daemon {

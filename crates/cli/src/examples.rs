@@ -107,6 +107,16 @@ Examples:
 
 To end the manager and leave the services running, send it SIGTERM.";
 
+pub(crate) const DEMO: &str = "\
+Examples:
+  arrival demo
+  arrival demo --fast --json | jq -c '[.kind, .subject, .after_ns]'
+
+It needs no privilege where users may make namespaces, and takes about eight seconds.
+
+Exit status:
+  0 if everything happened as told, 1 if something did not, 7 if this machine allows no namespaces";
+
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   arrival completions bash > ~/.local/share/bash-completion/completions/arrival

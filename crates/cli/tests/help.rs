@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use snapbox::{Data, assert_data_eq};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "list",
     "status",
     "why",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 16] = [
     "info",
     "shutdown",
     "completions",
+    "demo",
 ];
 
 fn arrival(arguments: &[&str]) -> Output {

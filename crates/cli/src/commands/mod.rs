@@ -21,6 +21,7 @@ use arrivald::{Options, Parsed};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::{Arguments, Command};
+use crate::demo;
 use crate::exit::{Exit, Failure};
 use crate::screen::Screen;
 
@@ -43,6 +44,9 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
     if let Command::Daemon { arguments: own } = arguments.command {
         return serve(arguments.global.root, own);
     }
+    if let Command::Demo(options) = &arguments.command {
+        return demo::demo(&arguments.global, options);
+    }
     let screen = &mut Screen::standard(&arguments.global);
     let place = Place {
         root: Root::from(arguments.global.root),
@@ -63,8 +67,8 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Reload => daemon::reload(&place, screen),
         Command::Info => daemon::info(&place, screen),
         Command::Shutdown(options) => daemon::shutdown(&place, screen, options.timeout),
-        // Carried out above: it has no screen.
-        Command::Daemon { .. } => Ok(Exit::Failed),
+        // Carried out above: these have screens of their own, or none.
+        Command::Daemon { .. } | Command::Demo(_) => Ok(Exit::Failed),
         Command::Completions { shell } => shell::completions(screen, parser, shell),
         Command::Man { folder } => shell::man(parser, &folder),
     };
