@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`report`] | what a bench tells: rows, percentiles, the machine's load, the commit |
 //! | [`measure`] | samples, and floor and subject in turns |
+//! | [`world`] | namespaces of its own for what is measured |
+//! | [`daemon`] | the manager in such a world |
 //! | one file per bench | see [`BENCHES`] |
 //!
 //! A new bench is a file with `pub(super) fn run(options: Options) -> Outcome<Vec<Row>>` and a line
@@ -13,9 +15,15 @@ use std::process::ExitCode;
 
 use crate::Outcome;
 
+mod arrival;
+mod daemon;
+mod decision;
 mod matching;
 mod measure;
+mod memory;
 mod report;
+mod storm;
+mod world;
 
 use report::{Report, Row};
 
@@ -40,13 +48,45 @@ struct Bench {
 }
 
 /// Every bench.
-const BENCHES: &[Bench] = &[Bench {
-    name: "match",
-    about: "arrival to start decision with 10, 1,000 and 100,000 triggers",
-    run: matching::run,
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "match",
+        about: "arrival to start decision with 10, 1,000 and 100,000 triggers",
+        run: matching::run,
+    },
+    Bench {
+        name: "arrival",
+        about: "device to the first statement of its service, beside a floor and three peers (root)",
+        run: arrival::run,
+    },
+    Bench {
+        name: "removal",
+        about: "device's going to the service's SIGTERM, the same contenders (root)",
+        run: arrival::run_removal,
+    },
+    Bench {
+        name: "decision",
+        about: "kernel event to start decision in the running manager (root)",
+        run: decision::run,
+    },
+    Bench {
+        name: "storm",
+        about: "events drained per second, and what an overflow costs (root)",
+        run: storm::run,
+    },
+    Bench {
+        name: "memory",
+        about: "memory and idle wake-ups with 200 services and 400 devices (root)",
+        run: memory::run,
+    },
+];
 
 pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
+    if let [first, rest @ ..] = arguments
+        && first == world::INSIDE
+    {
+        return world::inside(rest);
+    }
     let mut options = Options::default();
     let mut json = false;
     let mut name = None;

@@ -71,10 +71,6 @@ impl Row {
     }
 
     /// A row of one number that is no time.
-    #[allow(
-        dead_code,
-        reason = "the benches of memory and of events per second use it"
-    )]
     pub(crate) fn value(what: impl Into<String>, value: f64, unit: &'static str) -> Row {
         Row {
             what: what.into(),
