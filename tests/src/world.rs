@@ -1,0 +1,324 @@
+//! A private manager in a folder, and what one does with it.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use arrival_client::{Connection, InfoReply, Root, Service};
+
+/// How long anything may take before a case fails; it is long because machines are shared.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder of its own, with a manager in it once one is started.
+#[derive(Debug)]
+pub struct World {
+    /// The manager's root.
+    pub root: PathBuf,
+    programs: PathBuf,
+    host: bool,
+    arguments: Vec<String>,
+    daemon: Option<Child>,
+}
+
+/// A folder that nobody else uses, below the system's temporary one.
+///
+/// # Panics
+///
+/// If it cannot be made.
+pub fn fresh_dir(prefix: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{prefix}-{}-{number}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    dir
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+///
+/// If it is not after half a minute.
+#[track_caller]
+pub fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl World {
+    /// A world of the calling process, which is in its namespaces already.
+    ///
+    /// # Panics
+    ///
+    /// If the machine refuses.
+    pub fn new(host: bool) -> World {
+        let root = fresh_dir("arrival-root");
+        for dir in ["services.d", "classes.d"] {
+            fs::create_dir(root.join(dir)).expect("our own folder");
+        }
+        let programs = std::env::var_os("ARRIVAL_PROGRAMS").expect("the outer process sets it");
+        let world = World {
+            root,
+            programs: programs.into(),
+            host,
+            arguments: Vec::new(),
+            daemon: None,
+        };
+        if !host {
+            world.mount_sysfs();
+        }
+        world
+    }
+
+    /// This namespace's own sysfs, beside the machine's: that one shows other devices.
+    fn mount_sysfs(&self) {
+        let dir = self.root.join("sys");
+        fs::create_dir(&dir).expect("our own folder");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("sysfs", &dir, "sysfs", flags, None).expect("sysfs can be mounted");
+    }
+
+    /// Further arguments for the manager.
+    pub fn with(&mut self, arguments: &[&str]) -> &mut World {
+        self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        self
+    }
+
+    /// The path of one of the shipped programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// A class file and a definition whose service follows interfaces with such names.
+    pub fn follow(&self, service: &str, pattern: &str, options: &[&str], more: &str) {
+        let class = format!(
+            "[class]\nname = \"{service}-class\"\n[match]\nsubsystem = \"net\"\nname = \"{pattern}\"\n"
+        );
+        self.write(&format!("classes.d/{service}.toml"), &class);
+        let trigger = format!("[[start]]\ndevice = \"{service}-class\"\n");
+        self.define(service, options, more, &trigger);
+    }
+
+    /// A definition of a recording service with these options, keys and triggers.
+    pub fn define(&self, service: &str, options: &[&str], more: &str, triggers: &str) {
+        let program = self.program("arrival-recorder");
+        let record = self.root.join(format!("{service}.record"));
+        let mut exec = vec![program.display().to_string(), record.display().to_string()];
+        exec.extend(options.iter().map(|option| (*option).to_owned()));
+        let text = format!("[service]\nname = \"{service}\"\nexec = {exec:?}\n{more}\n{triggers}");
+        self.write(&format!("services.d/{service}.toml"), &text);
+    }
+
+    /// Writes a file below the root.
+    pub fn write(&self, path: &str, text: &str) {
+        fs::write(self.root.join(path), text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
+    /// Starts the manager and waits until it answers.
+    pub fn start(&mut self) {
+        assert!(self.daemon.is_none(), "one manager at a time");
+        let log = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.root.join("manager.log"));
+        let mut command = Command::new(self.program("arrivald"));
+        command
+            .arg("--root")
+            .arg(&self.root)
+            .arg("--no-udev")
+            .args(&self.arguments);
+        if !self.host {
+            command.arg("--sysfs").arg(self.root.join("sys"));
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("our own file"));
+        self.daemon = Some(command.spawn().expect("arrivald starts"));
+        wait_for("the manager to answer", || self.try_connect().is_some());
+    }
+
+    fn try_connect(&self) -> Option<Connection> {
+        Connection::connect(&Root::at(&self.root))
+            .ok()
+            .filter(|_| true)
+    }
+
+    /// A connection to the manager.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer.
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        match Connection::connect(&Root::at(&self.root)) {
+            Ok(connection) => connection,
+            Err(error) => panic!("{error}\n{}", self.log()),
+        }
+    }
+
+    /// What the manager has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.root.join("manager.log")).unwrap_or_default()
+    }
+
+    /// The manager's process id.
+    pub fn daemon_pid(&self) -> i32 {
+        let child = self.daemon.as_ref().expect("the manager was started");
+        i32::try_from(child.id()).expect("a process id")
+    }
+
+    /// Sends the manager a signal.
+    pub fn signal_daemon(&self, signal: i32) {
+        signal_process(self.daemon_pid(), signal);
+    }
+
+    /// Ends the manager with a signal and waits for it; its services stay.
+    pub fn end_daemon(&mut self, signal: i32) {
+        self.signal_daemon(signal);
+        let mut child = self.daemon.take().expect("the manager was started");
+        child.wait().expect("it is our child");
+    }
+
+    /// The state of a service.
+    #[track_caller]
+    pub fn status(&self, service: &str) -> Service {
+        match self.connect().status(service) {
+            Ok(service) => service,
+            Err(error) => panic!("{service}: {error}\n{}", self.log()),
+        }
+    }
+
+    /// Waits until a service is in a state.
+    #[track_caller]
+    pub fn wait_state(&self, service: &str, state: &str) -> Service {
+        let start = Instant::now();
+        loop {
+            let now = self.status(service);
+            if now.state == state {
+                return now;
+            }
+            if start.elapsed() > PATIENCE {
+                panic!("{service} is not {state}: {now:?}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the manager says of itself.
+    pub fn info(&self) -> InfoReply {
+        self.connect().info().expect("the manager answers")
+    }
+
+    /// The lines that a service has recorded, which begin with a word.
+    pub fn recorded(&self, service: &str, word: &str) -> Vec<String> {
+        let mut text = String::new();
+        if let Ok(mut file) = fs::File::open(self.root.join(format!("{service}.record"))) {
+            file.read_to_string(&mut text).expect("our own file");
+        }
+        text.lines()
+            .filter(|line| line.starts_with(word))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Runs the command line and gives what it printed.
+    pub fn arrival(&self, arguments: &[&str]) -> Output {
+        Command::new(self.program("arrival"))
+            .arg("--root")
+            .arg(&self.root)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("arrival runs")
+    }
+
+    /// Stops everything, and checks that nothing is left.
+    pub fn leave(mut self) {
+        if self.daemon.is_some() {
+            let stopped = self.connect().shutdown();
+            assert!(stopped.is_ok(), "{stopped:?}\n{}", self.log());
+            let status = self
+                .daemon
+                .take()
+                .expect("checked")
+                .wait()
+                .expect("our child");
+            assert!(
+                status.success(),
+                "the manager ended with {status}\n{}",
+                self.log()
+            );
+        }
+        let left = recorders(&self.root);
+        assert!(left.is_empty(), "processes left: {left:?}");
+        assert!(!self.root.join("run/control").exists(), "a socket was left");
+        assert_eq!(
+            cgroups_of(&self.root),
+            Vec::<PathBuf>::new(),
+            "cgroups left"
+        );
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            eprintln!("{}", self.log());
+            // A failed case: end what it started, by pid.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for pid in recorders(&self.root) {
+            signal_process(pid, libc::SIGKILL);
+        }
+        if !self.host {
+            let _ =
+                rustix::mount::unmount(self.root.join("sys"), rustix::mount::UnmountFlags::DETACH);
+        }
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// Sends a process a signal; one that is gone already is no error.
+pub fn signal_process(pid: i32, signal: i32) {
+    // SAFETY: a system call that takes numbers.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// The recording services of a root that live, zombies included.
+pub fn recorders(root: &Path) -> Vec<i32> {
+    let root = root.display().to_string();
+    let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains("arrival-recorder") && line.contains(&root)
+        })
+        .collect()
+}
+
+/// The cgroups that a root's manager made and has not removed.
+fn cgroups_of(root: &Path) -> Vec<PathBuf> {
+    let name = fs::read_to_string(root.join("run/cgroup")).unwrap_or_default();
+    let base = PathBuf::from(name.trim());
+    if base.as_os_str().is_empty() {
+        return Vec::new();
+    }
+    let Ok(entries) = fs::read_dir(base) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
+}
