@@ -85,10 +85,12 @@ pub(crate) struct Counter {
 impl Counter {
     /// Takes a line in and says whether it is worth showing.
     pub(crate) fn line(&mut self, line: &str) -> bool {
-        if is_beginning(line) {
+        // What a passing test printed may be the output of a test program too.
+        let printed = matches!(self.part, Part::Printed(_));
+        if !printed && is_beginning(line) {
             self.close();
             self.open = true;
-        } else if let Some(mut count) = result(line) {
+        } else if let Some(mut count) = result(line).filter(|_| !printed) {
             let skipped = (self.skipped.len() as u64).min(count.passed);
             count.passed -= skipped;
             count.skipped += skipped;
@@ -267,6 +269,18 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         counter.file("skipped: needs root\nskipped: a user namespace is needed\n");
         let count = counter.finish(false);
         assert_eq!(count.to_string(), "1 passed, 1 failed, 3 skipped");
+    }
+
+    #[test]
+    fn a_test_program_within_the_output_of_a_test_is_not_counted() {
+        let text = "running 1 test\n\nsuccesses:\n\n---- a stdout ----\nrunning 7 tests\n\
+            test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\n\n\
+            successes:\n    a\n\n\
+            test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(
+            counted(text, true).to_string(),
+            "1 passed, 0 failed, 0 skipped"
+        );
     }
 
     #[test]
