@@ -411,6 +411,9 @@ fn read_depends(
     let Some(found) = section.strings(report, "depends", true) else {
         return depends;
     };
+    let message = "'depends' does not order services yet".to_owned();
+    let remedy = Some("the service is started by its own triggers alone".to_owned());
+    report.warn("no-effect", found.span.clone(), message, remedy);
     for item in found.value {
         match item.value.parse::<ServiceName>() {
             Ok(name) if name.folded() == own.folded() => {
