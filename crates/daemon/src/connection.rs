@@ -20,8 +20,8 @@ use arrival_linux::peer::Peer;
 use arrival_model::error::Win32Error;
 use arrival_wire::frame::{Decoder, REPLY_LIMIT, encode};
 use arrival_wire::message::{Call, Parameters, Reply};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
-use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::Sender;
 
@@ -201,7 +201,7 @@ async fn serve(
         }
 
         // Closed for good, or by half by somebody who still waits for the answer?
-        if ended && (outbox.is_streaming() || is_gone(&stream).await) {
+        if ended && (outbox.is_streaming() || is_gone(&stream)) {
             return Ok(());
         }
         let read = !ended && !outbox.is_closing() && waiting.len() < MOST_WAITING;
@@ -228,11 +228,18 @@ async fn serve(
     }
 }
 
-async fn is_gone(stream: &UnixStream) -> bool {
-    match stream.ready(Interest::WRITABLE).await {
-        Ok(ready) => ready.is_write_closed(),
-        Err(_) => true,
-    }
+/// Whether the other end is closed in both directions. The event loop may not have heard of that
+/// yet when the end of what it sent was read, so the kernel is asked.
+fn is_gone(stream: &UnixStream) -> bool {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    poll(&mut polled, Some(&now)).is_err()
+        || polled
+            .iter()
+            .any(|polled| polled.revents().intersects(PollFlags::HUP | PollFlags::ERR))
 }
 
 /// Says what is wrong, and closes.

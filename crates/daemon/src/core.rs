@@ -19,13 +19,15 @@ use std::rc::Rc;
 use arrival_engine::Engine;
 use arrival_engine::api::{self, Event, SessionId, Ticket};
 use arrival_linux::device::{DeviceEvent, DeviceSource, Group};
-use arrival_linux::host::notify::NotifySocket;
+use arrival_linux::host::notify::{Datagram, NotifySocket};
 use arrival_linux::host::{HostEvent, HostId, Hosts};
+use arrival_linux::peer::Peer as ControlPeer;
 use arrival_model::access::Peer;
 use arrival_model::class::Classes;
 use arrival_model::exit::Exit;
 use arrival_store::diagnostic::Diagnostic;
 use arrival_store::settings::Settings;
+use arrival_wire::message::Call;
 use arrival_wire::notify::{self, Assignment};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::Signal;
@@ -41,6 +43,8 @@ use crate::readable::ready;
 use crate::spawner::{Spawner, Started};
 use crate::state::State;
 
+/// How many notify datagrams may wait for hosts that are being started.
+const UNDECIDED: usize = 256;
 /// How many notify datagrams are taken before something else gets its turn.
 const DATAGRAMS: usize = 64;
 
@@ -52,6 +56,8 @@ pub(crate) struct Connected {
     pub(crate) host: Option<api::HostId>,
     /// The word by which other connections speak for it, once it streams.
     pub(crate) token: Option<String>,
+    /// It may come from a host that is being started: who it is, and what it has called meanwhile.
+    undecided: Option<(ControlPeer, Option<Call>)>,
 }
 
 /// Everything that the daemon is made of.
@@ -80,8 +86,10 @@ pub(crate) struct Core {
     pub(crate) notify_refused: u64,
     /// Whether more datagrams may lie in the notify socket than were taken.
     pub(crate) more_datagrams: bool,
-    /// Programs that are being started.
-    pub(crate) starting: u64,
+    /// The words of hosts whose programs are being started.
+    pub(crate) starting: BTreeMap<api::HostId, String>,
+    /// Datagrams that may come from one of them.
+    pub(crate) undecided: Vec<Datagram>,
     /// The settings that a change of which needs a restart.
     pub(crate) settings: Settings,
     /// Whether the log level was given on the command line, which goes before the settings.
@@ -198,8 +206,8 @@ impl Core {
     }
 
     fn started(&mut self, started: Started) {
-        self.starting = self.starting.saturating_sub(1);
         let host = started.host;
+        self.starting.remove(&host);
         let inserted = match started.result {
             Ok(child) => self.hosts.get_mut().insert(child).map_err(|error| {
                 let code = arrival_model::error::Win32Error::GEN_FAILURE;
@@ -219,6 +227,46 @@ impl Core {
             Err((error, code)) => {
                 self.state.forget_host(HostId(host.0));
                 self.tell(Event::HostFailed { host, error, code });
+            }
+        }
+        self.decide();
+    }
+
+    /// A program can speak before the thread that started it has said so: whoever carries the word
+    /// of a host that is being started has to wait until that is done.
+    fn may_be_starting(&self, pid: u32) -> bool {
+        if self.starting.is_empty() {
+            return false;
+        }
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| {
+            let word = entry.strip_prefix(b"ARRIVAL_HOST=");
+            word.is_some_and(|word| self.starting.values().any(|own| own.as_bytes() == word))
+        })
+    }
+
+    /// Looks again at those that had to wait.
+    fn decide(&mut self) {
+        for datagram in std::mem::take(&mut self.undecided) {
+            self.datagram(datagram);
+        }
+        let waiting = self.connections.iter();
+        let waiting: Vec<SessionId> = waiting
+            .filter(|(_, known)| known.undecided.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            let known = self.connections.get_mut(&id);
+            let Some((peer, call)) = known.and_then(|known| known.undecided.take()) else {
+                continue;
+            };
+            let admitted = self.admit(id, peer);
+            let known = self.connections.get_mut(&id);
+            let still = known.and_then(|known| known.undecided.as_mut());
+            match (still, call) {
+                (Some((_, held)), call) => *held = call,
+                (None, Some(call)) if admitted => self.called(id, call),
+                (None, Some(_) | None) => {}
             }
         }
     }
@@ -292,16 +340,7 @@ impl Core {
         self.more_datagrams = false;
         for _ in 0..DATAGRAMS {
             match self.notify.get_mut().receive() {
-                Ok(Some(datagram)) => {
-                    let said = notify::parse(&datagram.bytes);
-                    let host = self.hosts.get_ref().host_of(datagram.pid);
-                    let (Ok(said), Some(host)) = (said, host) else {
-                        self.notify_refused += 1;
-                        tracing::debug!("process {} is in no host", datagram.pid);
-                        continue;
-                    };
-                    self.said(host, said);
-                }
+                Ok(Some(datagram)) => self.datagram(datagram),
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!("cannot read the notify socket: {error}");
@@ -311,6 +350,23 @@ impl Core {
         }
         // The event loop tells of each state once, so the rest must not wait for it.
         self.more_datagrams = true;
+    }
+
+    fn datagram(&mut self, datagram: Datagram) {
+        let host = self.hosts.get_ref().host_of(datagram.pid);
+        match (notify::parse(&datagram.bytes), host) {
+            (Ok(said), Some(host)) => self.said(host, said),
+            (Ok(_), None)
+                if self.undecided.len() < UNDECIDED && self.may_be_starting(datagram.pid) =>
+            {
+                self.undecided.push(datagram);
+            }
+            (Ok(_) | Err(_), _) => {
+                self.notify_refused += 1;
+                let pid = datagram.pid;
+                tracing::debug!("a datagram of process {pid} does not count");
+            }
+        }
     }
 
     fn said(&mut self, host: HostId, said: notify::Datagram) {
@@ -348,31 +404,24 @@ impl Core {
     fn incoming(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Opened { id, peer, outbox } => {
-                let host = self.hosts.get_ref().host_of(peer.pid);
-                // The number could have become another process's, if that one has ended.
-                let host = host.filter(|_| peer.is_alive());
-                let host = host.map(|host| api::HostId(host.0));
                 let known = Connected {
                     outbox,
                     uid: peer.uid,
-                    host,
+                    host: None,
                     token: None,
+                    undecided: None,
                 };
                 self.connections.insert(id, known);
-                let peer = Peer {
-                    uid: peer.uid,
-                    gid: peer.gid,
-                    groups: peer.groups,
-                    interactive: peer.interactive,
-                    service: host.is_some(),
-                };
-                self.tell(Event::SessionOpened {
-                    session: id,
-                    peer,
-                    host,
-                });
+                self.admit(id, peer);
             }
-            Incoming::Called { id, call } => self.called(id, call),
+            Incoming::Called { id, call } => {
+                let known = self.connections.get_mut(&id);
+                match known.and_then(|known| known.undecided.as_mut()) {
+                    // There is one call of a connection at a time.
+                    Some((_, held)) => *held = Some(call),
+                    None => self.called(id, call),
+                }
+            }
             Incoming::Room(id) => self.pump(id),
             Incoming::Closed(id) => {
                 let known = self.connections.remove(&id);
@@ -385,11 +434,41 @@ impl Core {
         }
     }
 
+    /// Begins the session of a connection, unless it is not known yet which host it comes from.
+    fn admit(&mut self, id: SessionId, peer: ControlPeer) -> bool {
+        let host = self.hosts.get_ref().host_of(peer.pid);
+        let undecided = host.is_none() && self.may_be_starting(peer.pid);
+        let Some(known) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        if undecided {
+            known.undecided = Some((peer, None));
+            return false;
+        }
+        // The number could have become another process's, if that one has ended.
+        let host = host.filter(|_| peer.is_alive());
+        let host = host.map(|host| api::HostId(host.0));
+        known.host = host;
+        let peer = Peer {
+            uid: peer.uid,
+            gid: peer.gid,
+            groups: peer.groups,
+            interactive: peer.interactive,
+            service: host.is_some(),
+        };
+        self.tell(Event::SessionOpened {
+            session: id,
+            peer,
+            host,
+        });
+        true
+    }
+
     /// Waits for programs that are being started, so that the next daemon need not guess, and until
     /// clients have their answers; neither for long.
     pub(crate) async fn finish(&mut self, sources: &mut Sources) {
         let settle = async {
-            while self.starting > 0 {
+            while !self.starting.is_empty() {
                 let Some(outcome) = sources.outcomes.recv().await else {
                     break;
                 };

@@ -250,7 +250,8 @@ async fn serve(
         },
         notify_refused: 0,
         more_datagrams: false,
-        starting: 0,
+        starting: BTreeMap::new(),
+        undecided: Vec::new(),
         settings,
         level_is_fixed: options.log_level.is_some(),
         unready: true,
@@ -295,6 +296,13 @@ async fn serve(
         ),
         Ending::Signal { told: false } => tracing::info!("ends; {stay} services go on"),
         Ending::Shutdown => tracing::info!("ends; all services have stopped"),
+    }
+    if ending == Ending::Shutdown {
+        let _ = std::fs::remove_file(layout.notify_socket());
+    }
+    // It stays if anything is in it.
+    if let Some(base) = core.hosts.get_ref().containment().base() {
+        let _ = std::fs::remove_dir(base);
     }
     // A source whose sink nobody empties would hang in it.
     drop(sources);

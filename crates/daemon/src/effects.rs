@@ -97,7 +97,7 @@ impl Core {
             .plan(HostId(spawn.host.0));
         self.state.note_host(&record);
         self.state.write();
-        self.starting += 1;
+        self.starting.insert(spawn.host, record.token.clone());
         self.spawner.start(record, spawn);
     }
 
