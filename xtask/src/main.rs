@@ -2,9 +2,9 @@
 //!
 //! | command | file | does |
 //! |---|---|---|
-//! | `test` | [`test`] | every test, and one line that counts them |
+//! | `test` | [`mod@test`] | every test, and one line that counts them |
 //! | `slow` | [`slow`] | deep exploration, long property runs, mutants |
-//! | `bench` | [`bench`] | measurements |
+//! | `bench` | [`mod@bench`] | measurements |
 //! | `fetch-peers` | [`peers`] | other systems to measure against, unpacked and not installed |
 //! | `udevd` | [`udevd`] | a command in namespaces of its own with a real udevd |
 #![forbid(unsafe_code)]
