@@ -17,10 +17,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use arrival_engine::Engine;
-use arrival_engine::api::{self, Event, SessionId, Ticket};
+use arrival_engine::api::{self, Event, SessionId, StateChange, Ticket};
 use arrival_linux::device::{DeviceEvent, DeviceSource, Group};
 use arrival_linux::host::notify::{Datagram, NotifySocket};
 use arrival_linux::host::{HostEvent, HostId, Hosts};
+use arrival_linux::memory;
 use arrival_linux::peer::Peer as ControlPeer;
 use arrival_model::access::Peer;
 use arrival_model::class::Classes;
@@ -45,6 +46,8 @@ use crate::state::State;
 
 /// How many notify datagrams may wait for hosts that are being started.
 const UNDECIDED: usize = 256;
+/// How many device events are taken before something else gets its turn.
+const DEVICES: usize = 64;
 /// How many notify datagrams are taken before something else gets its turn.
 const DATAGRAMS: usize = 64;
 
@@ -82,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) paths: BTreeMap<String, PathBuf>,
     pub(crate) problems: Vec<Diagnostic>,
     pub(crate) facts: Facts,
+    /// Changes of states that are still to be logged.
+    pub(crate) to_say: Vec<StateChange>,
     /// Notify datagrams that came from no process of a host, or could not be read.
     pub(crate) notify_refused: u64,
     /// Whether more datagrams may lie in the notify socket than were taken.
@@ -140,7 +145,7 @@ impl Core {
             }
             self.alarm.set(self.engine.poll_timeout());
             tokio::select! {
-                Some(event) = sources.devices.recv() => self.device(event),
+                Some(event) = sources.devices.recv() => self.devices(event, &mut sources.devices),
                 Some(outcome) = sources.outcomes.recv() => self.outcome(outcome),
                 Some(incoming) = sources.incoming.recv() => self.incoming(incoming),
                 done = ready(&self.notify) => { self.take_datagrams(); done.unwrap_or_else(|error| lost("notify socket", &error)); }
@@ -158,6 +163,18 @@ impl Core {
     /// Hands an event to the engine.
     pub(crate) fn tell(&mut self, event: Event) {
         self.engine.handle_event(now(), event);
+    }
+
+    /// Takes what came together before anything is done about it: a device with several interfaces
+    /// costs one write to the journal, not one for each.
+    fn devices(&mut self, first: DeviceEvent, more: &mut Receiver<DeviceEvent>) {
+        self.device(first);
+        for _ in 1..DEVICES {
+            match more.try_recv() {
+                Ok(event) => self.device(event),
+                Err(_) => return,
+            }
+        }
     }
 
     fn device(&mut self, event: DeviceEvent) {
@@ -182,6 +199,8 @@ impl Core {
                         self.engine.service_count(),
                         self.engine.interfaces().count()
                     );
+                    // What was read at the start is not needed any more.
+                    memory::trim();
                 }
             }
         }

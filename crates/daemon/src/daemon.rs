@@ -86,6 +86,7 @@ pub fn run(options: Options) -> ExitCode {
     match start(&options) {
         Ok(code) => code,
         Err(error) => {
+            log::finish();
             eprintln!("arrivald: {error}");
             error.code()
         }
@@ -248,6 +249,7 @@ async fn serve(
             udev,
             strays,
         },
+        to_say: Vec::new(),
         notify_refused: 0,
         more_datagrams: false,
         starting: BTreeMap::new(),
@@ -281,21 +283,20 @@ async fn serve(
         hang_up,
         child,
     };
-    memory::trim();
     let ending = core.run(&mut sources).await;
     core.finish(&mut sources).await;
     let stay = core.running();
+    let stay = match stay {
+        1 => "1 service goes on".to_owned(),
+        more => format!("{more} services go on"),
+    };
     match ending {
-        Ending::Signal { told: true } => eprintln!(
-            "arrivald: ends; {stay} {} on",
-            if stay == 1 {
-                "service goes"
-            } else {
-                "services go"
-            }
-        ),
-        Ending::Signal { told: false } => tracing::info!("ends; {stay} services go on"),
+        Ending::Signal { .. } => tracing::info!("ends; {stay}"),
         Ending::Shutdown => tracing::info!("ends; all services have stopped"),
+    }
+    log::finish();
+    if (ending == Ending::Signal { told: true }) {
+        eprintln!("arrivald: {stay}");
     }
     if ending == Ending::Shutdown {
         let _ = std::fs::remove_file(layout.notify_socket());

@@ -4,7 +4,7 @@ use arrival_engine::api::{Effect, NoticeKind, Reply, SessionId, Spawn, StateChan
 use arrival_linux::host::{HostError, HostId};
 use arrival_model::access::Right;
 use arrival_model::error::Win32Error;
-use arrival_model::state::Control;
+use arrival_model::state::{Control, ServiceState};
 use arrival_wire::api::session::{Ask, OpenReply};
 
 use crate::clock::now;
@@ -28,24 +28,31 @@ impl Core {
                     self.spawn(spawn);
                     continue;
                 }
+                Effect::StateChanged(change) => {
+                    self.to_say.push(change);
+                    continue;
+                }
                 Effect::Terminate { .. }
                 | Effect::Kill { .. }
                 | Effect::Ask { .. }
                 | Effect::Reply { .. }
                 | Effect::Readable(_)
                 | Effect::SaveEnabled { .. }
-                | Effect::StateChanged(_)
                 | Effect::ShutDown => {}
             }
             self.state.write();
             self.carry_out(effect);
         }
         self.state.write();
+        // What is to be started has been handed over by now.
+        for change in std::mem::take(&mut self.to_say) {
+            log_state(&change);
+        }
     }
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(_) | Effect::Spawn(_) => {}
+            Effect::Persist(_) | Effect::Spawn(_) | Effect::StateChanged(_) => {}
             Effect::Terminate { host } => self.terminate(HostId(host.0)),
             Effect::Kill { host } => self.kill(HostId(host.0)),
             Effect::Ask {
@@ -84,7 +91,6 @@ impl Core {
                     self.replied(ticket, reply);
                 }
             }
-            Effect::StateChanged(change) => log_state(&change),
             Effect::ShutDown => self.ending = Some(Ending::Shutdown),
         }
     }
@@ -203,5 +209,10 @@ fn log_state(change: &StateChange) {
     if let Some(held_back) = held_back {
         add(held_back.to_string());
     }
-    tracing::info!("{text}");
+    if *state == ServiceState::Stopped && exit.is_none() && held_back.is_none() {
+        // It was only defined, or forgotten.
+        tracing::debug!("{text}");
+    } else {
+        tracing::info!("{text}");
+    }
 }

@@ -134,6 +134,7 @@ fn serve(
         }
         if look_up {
             reader.look_up(surroundings);
+            arrival_linux::memory::trim();
         }
     }
 }
