@@ -3,7 +3,8 @@
 //! | what | limit | beyond it |
 //! |---|---|---|
 //! | connections in total | [`MOST`] | refused with a reason, counted |
-//! | connections of one user, except root and our own | [`MOST_OF_USER`] | the same |
+//! | connections of all users but root and our own | [`MOST_OF_OTHERS`] | the same |
+//! | connections of one of these users | [`MOST_OF_USER`] | the same |
 //! | bytes of a call | 64 KiB | an error, then closed |
 //! | calls that wait behind one that is carried out | [`MOST_WAITING`] | not read until there is room |
 //! | calls behind a stream | none | an error, then closed |
@@ -29,6 +30,9 @@ use crate::outbox::Outbox;
 
 /// The most connections.
 pub(crate) const MOST: usize = 1024;
+/// The most connections of users other than root and the daemon's own: who has many user ids must
+/// not be able to lock these out.
+pub(crate) const MOST_OF_OTHERS: usize = MOST - 256;
 /// The most connections of one user; root and the daemon's own user are not limited.
 pub(crate) const MOST_OF_USER: usize = 64;
 /// The most calls that wait behind one that is carried out.
@@ -56,7 +60,9 @@ pub(crate) enum Incoming {
 /// Who is connected.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    total: usize,
+    /// Of whom how many connections are not limited: root and the daemon's own user.
+    ours: usize,
+    others: usize,
     by_user: BTreeMap<u32, usize>,
     /// How many connections were refused.
     pub(crate) refused: u64,
@@ -65,11 +71,14 @@ pub(crate) struct Gate {
 impl Gate {
     /// Lets a user in, or says why not.
     fn enter(&mut self, uid: u32, own: u32) -> Result<(), String> {
-        let of_user = self.by_user.entry(uid).or_default();
-        let reason = if self.total >= MOST {
+        let of_user = self.by_user.get(&uid).copied().unwrap_or(0);
+        let is_other = uid != 0 && uid != own;
+        let reason = if self.ours + self.others >= MOST {
             Some(format!("there are {MOST} connections already"))
-        } else if uid != 0 && uid != own && *of_user >= MOST_OF_USER {
+        } else if is_other && of_user >= MOST_OF_USER {
             Some(format!("user {uid} has {MOST_OF_USER} connections already"))
+        } else if is_other && self.others >= MOST_OF_OTHERS {
+            Some(format!("there are {MOST_OF_OTHERS} connections already"))
         } else {
             None
         };
@@ -77,13 +86,22 @@ impl Gate {
             self.refused += 1;
             return Err(reason);
         }
-        *of_user += 1;
-        self.total += 1;
+        self.by_user.insert(uid, of_user + 1);
+        *self.side(is_other) += 1;
         Ok(())
     }
 
-    fn leave(&mut self, uid: u32) {
-        self.total = self.total.saturating_sub(1);
+    fn side(&mut self, is_other: bool) -> &mut usize {
+        if is_other {
+            &mut self.others
+        } else {
+            &mut self.ours
+        }
+    }
+
+    fn leave(&mut self, uid: u32, own: u32) {
+        let side = self.side(uid != 0 && uid != own);
+        *side = side.saturating_sub(1);
         if let Some(count) = self.by_user.get_mut(&uid) {
             *count -= 1;
             if *count == 0 {
@@ -121,7 +139,11 @@ pub(crate) async fn listen(
         let uid = peer.uid;
         let entered = gate.borrow_mut().enter(uid, own);
         if let Err(reason) = entered {
-            tracing::warn!("refused a connection: {reason}");
+            let refused = gate.borrow().refused;
+            // Whoever is refused can try again at once: what he does must not fill the log.
+            if refused.is_power_of_two() {
+                tracing::warn!("refused a connection, the {refused}. one: {reason}");
+            }
             let refusal = malformed(&reason);
             // Whoever does not take it at once goes without a reason.
             let _ = stream.try_write(&refusal);
@@ -143,7 +165,7 @@ pub(crate) async fn listen(
             if let Err(error) = serve(stream, id, &outbox, &incoming).await {
                 tracing::debug!("connection {} ends: {error}", id.0);
             }
-            gate.borrow_mut().leave(uid);
+            gate.borrow_mut().leave(uid, own);
             // With the receiver gone the daemon ends anyway.
             let _ = incoming.send(Incoming::Closed(id)).await;
         });
@@ -274,9 +296,24 @@ mod tests {
             "user 1000 has 64 connections already"
         );
         gate.enter(1001, 0).unwrap();
-        gate.leave(1000);
+        gate.leave(1000, 0);
         gate.enter(1000, 0).unwrap();
         assert_eq!(gate.refused, 1);
+    }
+
+    #[test]
+    fn many_users_leave_room_for_root_and_our_own() {
+        let mut gate = Gate::default();
+        let mut refused = 0;
+        for uid in 2000..3000 {
+            refused += usize::from(gate.enter(uid, 500).is_err());
+        }
+        assert_eq!(refused, 1000 - MOST_OF_OTHERS);
+        gate.enter(0, 500).unwrap();
+        gate.enter(500, 500).unwrap();
+        gate.leave(2000, 500);
+        gate.enter(5000, 500).unwrap();
+        assert!(gate.enter(5001, 500).is_err());
     }
 
     #[test]

@@ -69,7 +69,7 @@ Options:
   --sysfs DIR              sysfs is mounted at DIR [default: /sys]
   --no-udev                do not wait for udevd, as in a private network namespace
   --containment KIND       auto, cgroup or process [default: auto]
-  --uevent-buffer BYTES    size of the queues for device events [default: 16777216]
+  --uevent-buffer BYTES    size of the queues for device events [default: 33554432]
   --log-level LEVEL        error, warn, info, debug or trace [default: info]
   --version                print the version
   --help                   print this text

@@ -5,7 +5,7 @@
 //! on, and `info` says so.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrival_engine::api::Change;
 use arrival_linux::host::{HostId, HostRecord};
@@ -21,6 +21,9 @@ const LINE: usize = 256 * 1024;
 /// The journal, and what is to be written to it.
 #[derive(Debug)]
 pub(crate) struct State {
+    dir: PathBuf,
+    boot: String,
+    /// None while it cannot be opened, which is tried again with every change.
     journal: Option<Journal>,
     waiting: BTreeMap<String, Option<Box<RawValue>>>,
     /// How often writing failed.
@@ -50,6 +53,8 @@ impl State {
     /// Only if a newer version wrote it: everything else costs the state, not the start.
     pub(crate) fn open(dir: &Path, boot: &str) -> Result<(Self, Left), JournalError> {
         let mut state = State {
+            dir: dir.to_owned(),
+            boot: boot.to_owned(),
             journal: None,
             waiting: BTreeMap::new(),
             failures: 0,
@@ -62,8 +67,7 @@ impl State {
             }
             Err(error @ JournalError::Newer { .. }) => return Err(error),
             Err(error) => {
-                state.failures = 1;
-                state.error = Some(error.to_string());
+                state.failed(error.to_string());
                 return Ok((state, Left::default()));
             }
         };
@@ -119,8 +123,23 @@ impl State {
         if self.waiting.is_empty() {
             return;
         }
+        if self.journal.is_none() {
+            match Journal::open(&self.dir, &self.boot) {
+                Ok((journal, recovered)) => {
+                    self.journal = Some(journal);
+                    // What it holds was not known when the daemon started, and means nothing now.
+                    for key in recovered.records.into_keys() {
+                        self.waiting.entry(key).or_insert(None);
+                    }
+                }
+                Err(error) => {
+                    self.failed(error.to_string());
+                    // There is nothing yet that could be removed.
+                    self.waiting.retain(|_, value| value.is_some());
+                }
+            }
+        }
         let Some(journal) = &mut self.journal else {
-            self.waiting.clear();
             return;
         };
         let mut changes: Vec<(String, Option<Box<RawValue>>)> =
@@ -144,18 +163,21 @@ impl State {
                     }
                 }
                 Err(error) => {
-                    self.failures += 1;
-                    let text = error.to_string();
-                    if self.error.as_ref() != Some(&text) {
-                        tracing::error!("the state is not saved: {text}");
-                    }
-                    self.error = Some(text);
+                    self.failed(error.to_string());
                     self.waiting.extend(changes);
                     self.waiting.extend(rest);
                     return;
                 }
             }
         }
+    }
+
+    fn failed(&mut self, text: String) {
+        self.failures += 1;
+        if self.error.as_ref() != Some(&text) {
+            tracing::error!("the state is not saved: {text}");
+        }
+        self.error = Some(text);
     }
 }
 
