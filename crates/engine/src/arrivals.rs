@@ -8,7 +8,8 @@
 //!   START_PENDING, RUNNING, other   the stop after the last removal is called off; a service that
 //!                                   accepts trigger events is told; a run whose given interface is
 //!                                   gone is restarted with this one
-//!   STOP_PENDING                    nothing now: the end of the run looks at its horizon
+//!   STOP_PENDING                    nothing now: the end of the run looks at its horizon; if an
+//!                                   operator ordered it, starting again is noted
 //!
 //! removal of a matching interface
 //!   STOPPED, none left              a planned restart is taken back
@@ -29,7 +30,7 @@ use arrival_model::state::{Accepts, Control, Desired, HeldBack, ServiceState, St
 use arrival_model::time::Time;
 
 use crate::index::{FoldedIds, Slot, device_triggers};
-use crate::instance::StopCause;
+use crate::instance::{Run, StopCause};
 use crate::interfaces::{Entry, Number};
 use crate::timers::Timer;
 use crate::{Dirty, Engine};
@@ -137,7 +138,6 @@ impl Engine {
             .filter(|(_, entry)| !keys.contains(&entry.interface.key))
             .map(|(number, _)| number)
             .collect();
-        let first = !std::mem::replace(&mut self.synced, true);
         for number in missing {
             self.gone(now, number);
         }
@@ -148,7 +148,8 @@ impl Engine {
             self.counters.resyncs += 1;
             self.tell_resync(now, source);
         }
-        if first {
+        // What was there from the beginning is one cause to start, however many devices it is.
+        if !std::mem::replace(&mut self.synced, true) {
             self.start_all_present(now);
         }
     }
@@ -190,7 +191,15 @@ impl Engine {
                     self.start(now, slot, StartReason::Trigger, Vec::new(), None);
                 }
             }
-            ServiceState::StopPending => {}
+            ServiceState::StopPending => {
+                let by_operator = |run: &&mut Run| run.stop == Some(StopCause::Operator);
+                if let Some(run) = life.run.as_mut().filter(by_operator) {
+                    // The operator's stop ends with this arrival, even if its interface is gone
+                    // again when the run ends.
+                    run.again = true;
+                    self.dirty.insert(Dirty::Life(slot));
+                }
+            }
             ServiceState::StartPending
             | ServiceState::Running
             | ServiceState::ContinuePending

@@ -211,6 +211,7 @@ impl Engine {
             }
         }
         if !std::mem::replace(&mut self.booted, true) {
+            self.dirty.insert(Dirty::Engine);
             for slot in self.slots() {
                 let auto = self.instance(slot).is_some_and(|instance| {
                     instance.definition.start == StartType::Auto

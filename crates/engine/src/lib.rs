@@ -1,7 +1,7 @@
 //! The pure engine of Arrival: which service runs for which interface, and who is told of it.
 //!
 //! It does no input or output and reads no clock. What happens comes in as [`Event`]s and
-//! [`Request`]s, what must be done goes out as [`Effect`]s, and the result of an effect comes back
+//! [`Request`](api::Request)s, what must be done goes out as [`Effect`]s, and the result of an effect comes back
 //! as an event. So the whole behaviour can be driven by tests, explored exhaustively and replayed.
 //!
 //! | module | owns |
@@ -18,6 +18,7 @@
 //! | `asks` | questions to a service's session |
 //! | `saved` | what survives a restart of the manager |
 //! | `timers` | deadlines |
+//! | `canonical` | equal situations as equal states, for exploring them all |
 //! | [`view`] | what `status`, `devices` and `why` show |
 #![forbid(unsafe_code)]
 
@@ -37,6 +38,7 @@ use timers::{Timer, Timers};
 pub mod api;
 mod arrivals;
 mod asks;
+mod canonical;
 mod definitions;
 mod index;
 mod instance;
@@ -92,6 +94,8 @@ pub struct Engine {
 /// A record of the state file that has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Dirty {
+    /// The cursor or another number that no other record speaks of; it is written with each.
+    Engine,
     Definition(Slot),
     Life(Slot),
     Host(HostId),

@@ -50,6 +50,9 @@ use crate::instance::{Host, Known, Run, StopCause, Waiter};
 use crate::timers::Timer;
 use crate::{Dirty, Engine};
 
+/// The least time until a restart is tried again that has to wait for the first snapshot.
+const RETRY_UNSYNCED: Duration = Duration::from_millis(100);
+
 impl Engine {
     /// Whether nothing but a missing interface keeps the instance from being started.
     pub(crate) fn may_start(&self, slot: Slot) -> bool {
@@ -541,8 +544,10 @@ impl Engine {
         instance.life.retry_at = None;
         self.dirty.insert(Dirty::Life(slot));
         if !synced {
-            // Just restarted: what is present is not known yet.
-            let at = Some(now.after(instance.definition.failure.delay));
+            // Just restarted: what is present is not known yet. Without a delay this timer would be
+            // due again at once, for ever.
+            let delay = instance.definition.failure.delay.max(RETRY_UNSYNCED);
+            let at = Some(now.after(delay));
             self.timers
                 .set(Timer::Retry(slot), &mut instance.life.retry_at, at);
             return;
@@ -604,6 +609,7 @@ impl Engine {
             let again = now.after(stop.max(Duration::from_secs(1)));
             self.timers
                 .set(Timer::Deadline(slot), &mut run.deadline, Some(again));
+            self.dirty.insert(Dirty::Life(slot));
             self.kill(host);
         }
     }

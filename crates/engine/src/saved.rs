@@ -84,6 +84,7 @@ impl Engine {
         }
         for dirty in std::mem::take(&mut self.dirty) {
             match dirty {
+                Dirty::Engine => {}
                 Dirty::Definition(slot) => {
                     if let Some(instance) = self.instance(slot) {
                         let record = DefinitionRecord {

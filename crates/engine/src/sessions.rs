@@ -31,11 +31,11 @@ pub(crate) struct Session {
     pub(crate) host: Option<HostId>,
     filter: Option<Filter>,
     snapshot_wanted: bool,
-    snapshot: VecDeque<Notice>,
-    queue: VecDeque<Notice>,
+    pub(crate) snapshot: VecDeque<Notice>,
+    pub(crate) queue: VecDeque<Notice>,
     lost: u64,
     /// The cursor of the last notice taken.
-    previous: Option<u64>,
+    pub(crate) previous: Option<u64>,
     /// Whether it was said that there is something to take.
     announced: bool,
 }
@@ -225,6 +225,7 @@ impl Engine {
 
     pub(crate) fn tell_overrun(&mut self, now: Time, source: &'static str) {
         self.n += 1;
+        self.dirty.insert(Dirty::Engine);
         self.publish(now, |filter| {
             filter
                 .interfaces
@@ -234,6 +235,7 @@ impl Engine {
 
     pub(crate) fn tell_resync(&mut self, now: Time, source: &'static str) {
         self.n += 1;
+        self.dirty.insert(Dirty::Engine);
         self.publish(now, |filter| {
             filter.interfaces.then_some(NoticeKind::Resync(source))
         });

@@ -40,6 +40,10 @@ impl Timers {
         *at = to;
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Time, Timer)> {
+        self.set.iter().copied()
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.set.first().map(|(time, _)| *time)
     }
@@ -52,5 +56,13 @@ impl Timers {
         }
         self.set.remove(&first);
         Some(first.1)
+    }
+}
+
+impl FromIterator<(Time, Timer)> for Timers {
+    fn from_iter<I: IntoIterator<Item = (Time, Timer)>>(timers: I) -> Self {
+        Timers {
+            set: timers.into_iter().collect(),
+        }
     }
 }
