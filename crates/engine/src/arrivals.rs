@@ -169,11 +169,7 @@ impl Engine {
 
     /// A trigger of an instance fires; its interface already stands in `present`.
     pub(crate) fn arrived(&mut self, now: Time, slot: Slot) {
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
         let life = &mut instance.life;
@@ -270,11 +266,7 @@ impl Engine {
     /// The last matching interface of an instance is gone.
     pub(crate) fn none_left(&mut self, now: Time, slot: Slot) {
         let cursor = self.n;
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
         let (follow, linger) = (instance.definition.follow, instance.definition.linger);

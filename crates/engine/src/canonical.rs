@@ -252,8 +252,9 @@ impl Engine {
         engine.next_id = u64::from(used >= Some(self.next_id));
         for host in engine.hosts.values_mut() {
             host.terminate_when_started = false;
+            host.adopted = false;
         }
-        for instance in engine.instances.iter_mut().flatten() {
+        for instance in engine.instances.iter_mut() {
             instance.known = Known::Remembered;
             if let Some(run) = &mut instance.life.run {
                 run.session = None;
@@ -276,13 +277,11 @@ impl Engine {
                 *slot = *new;
             }
         };
-        self.free.clear();
-        self.instances = places
+        let instances: BTreeMap<Slot, Instance> = places
             .iter()
-            .map(|(old, new)| (*new, self.instance(*old).cloned()))
-            .collect::<BTreeMap<Slot, Option<Instance>>>()
-            .into_values()
+            .filter_map(|(old, new)| Some((*new, self.instance(*old)?.clone())))
             .collect();
+        self.instances = instances.into_values().collect();
         self.names.values_mut().for_each(place);
         for entry in self.interfaces.entries.values_mut() {
             entry.wanted_by.iter_mut().for_each(place);
@@ -312,7 +311,7 @@ impl Engine {
         for host in self.hosts.values_mut() {
             host.main = host.main.map(|_| (0, 0));
         }
-        for instance in self.instances.iter_mut().flatten() {
+        for instance in self.instances.iter_mut() {
             let life = &mut instance.life;
             life.starts = 0;
             life.failures = 0;
@@ -332,7 +331,7 @@ impl Engine {
         for question in self.asks.values_mut() {
             question.deadline.iter_mut().for_each(left);
         }
-        for instance in self.instances.iter_mut().flatten() {
+        for instance in self.instances.iter_mut() {
             let (failing, damping) = (
                 instance.definition.failure.within,
                 instance.definition.damping.as_ref().map(|d| d.within),
@@ -368,7 +367,7 @@ impl Engine {
                 ranks.cursor(usable);
             }
         });
-        for instance in self.instances.iter_mut().flatten() {
+        for instance in self.instances.iter_mut() {
             instance.present = rekeyed(&mut instance.present, |Number(id), cursor| {
                 ranks.id(id);
                 ranks.cursor(cursor);

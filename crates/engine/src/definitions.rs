@@ -41,11 +41,7 @@ impl Engine {
             self.match_again(now, slot, None);
             return;
         };
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
         instance.known = Known::Defined;
@@ -72,17 +68,13 @@ impl Engine {
 
     /// Puts an instance into the list and the index.
     pub(crate) fn add_instance(&mut self, instance: Instance) -> Slot {
-        let place = self
-            .free
-            .pop_first()
-            .map_or(self.instances.len(), |slot| slot.0 as usize);
-        let slot = Slot(u32::try_from(place).unwrap_or(u32::MAX));
-        self.names.insert(instance.definition.name.folded(), slot);
-        self.index.insert(slot, &instance.definition);
-        match self.instances.get_mut(place) {
-            Some(empty) => *empty = Some(instance),
-            None => self.instances.push(Some(instance)),
-        }
+        let (name, definition) = (
+            instance.definition.name.folded(),
+            instance.definition.clone(),
+        );
+        let slot = self.instances.insert(instance);
+        self.names.insert(name, slot);
+        self.index.insert(slot, &definition);
         slot
     }
 
@@ -109,11 +101,7 @@ impl Engine {
 
     /// Notes which interfaces an instance wants, on both sides.
     fn set_present(&mut self, slot: Slot, wanted: BTreeMap<Number, u64>) {
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
         for number in instance.present.keys() {
@@ -175,17 +163,13 @@ impl Engine {
 
     /// Removes an instance that has no run.
     pub(crate) fn forget(&mut self, slot: Slot) {
-        let Some(place) = self.instances.get_mut(slot.0 as usize) else {
-            return;
-        };
-        let Some(mut instance) = place.take() else {
+        let Some(mut instance) = self.instances.remove(slot) else {
             return;
         };
         self.timers
             .set(Timer::Retry(slot), &mut instance.life.retry_at, None);
         self.timers
             .set(Timer::Hold(slot), &mut instance.life.hold_until, None);
-        self.free.insert(slot);
         self.index.remove(slot, &instance.definition);
         self.names.remove(&instance.definition.name.folded());
         for number in instance.present.keys() {

@@ -1,6 +1,6 @@
 //! An instance of a definition, its run, and the host that carries the run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,56 @@ pub(crate) struct Instance {
     pub(crate) present: BTreeMap<Number, u64>,
     /// What must survive a restart of the manager.
     pub(crate) life: Life,
+}
+
+/// All instances, each at a place of its own that is used again once it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Instances {
+    places: Vec<Option<Instance>>,
+    free: BTreeSet<Slot>,
+}
+
+impl Instances {
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Instance> {
+        self.places.get(slot.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Instance> {
+        self.places.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.places.iter_mut().flatten()
+    }
+
+    /// Puts an instance into the first empty place.
+    pub(crate) fn insert(&mut self, instance: Instance) -> Slot {
+        let free = self.free.pop_first();
+        if let Some(place) = free.and_then(|slot| self.places.get_mut(slot.0 as usize))
+            && let Some(slot) = free
+        {
+            *place = Some(instance);
+            return slot;
+        }
+        let slot = Slot(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+        self.places.push(Some(instance));
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Instance> {
+        let instance = self.places.get_mut(slot.0 as usize)?.take()?;
+        self.free.insert(slot);
+        Some(instance)
+    }
+}
+
+impl FromIterator<Instance> for Instances {
+    fn from_iter<I: IntoIterator<Item = Instance>>(instances: I) -> Self {
+        Instances {
+            places: instances.into_iter().map(Some).collect(),
+            free: BTreeSet::new(),
+        }
+    }
 }
 
 /// What is known of an instance's definition.
@@ -185,4 +235,14 @@ pub(crate) struct Host {
     /// A signal was wanted before the program ran.
     #[serde(skip)]
     pub(crate) terminate_when_started: bool,
+    /// It was found alive after a restart of the manager, perhaps without a known main process.
+    #[serde(skip)]
+    pub(crate) adopted: bool,
+}
+
+impl Host {
+    /// Whether there are processes to send a signal to.
+    pub(crate) fn is_there(&self) -> bool {
+        self.main.is_some() || self.adopted
+    }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`api`] | events, requests, effects, refusals |
 //! | `machine` | the state machine of a run: the table, and the code that follows it |
+//! | `ends` | what follows the end of a run |
 //! | `arrivals` | what an arrival and a removal mean to services |
 //! | `interfaces` | the table of present interfaces |
 //! | `index` | from an interface to the triggers that it could fire |
@@ -30,7 +31,7 @@ use arrival_model::time::Time;
 
 use api::{AskId, Effect, Event, HostId, RunId, SessionId, Settings, Ticket};
 use index::{Index, Slot};
-use instance::{Host, Instance};
+use instance::{Host, Instance, Instances};
 use interfaces::{Interfaces, Number};
 use sessions::Session;
 use timers::{Timer, Timers};
@@ -40,6 +41,7 @@ mod arrivals;
 mod asks;
 mod canonical;
 mod definitions;
+mod ends;
 mod index;
 mod instance;
 mod interfaces;
@@ -63,9 +65,7 @@ pub struct Engine {
     next_id: u64,
     interfaces: Interfaces,
     index: Index,
-    instances: Vec<Option<Instance>>,
-    /// Places in `instances` that are empty.
-    free: BTreeSet<Slot>,
+    instances: Instances,
     names: BTreeMap<String, Slot>,
     hosts: BTreeMap<HostId, Host>,
     sessions: BTreeMap<SessionId, Session>,
@@ -121,8 +121,7 @@ impl Engine {
             next_id: 1,
             interfaces: Interfaces::default(),
             index: Index::default(),
-            instances: Vec::new(),
-            free: BTreeSet::new(),
+            instances: Instances::default(),
             names: BTreeMap::new(),
             hosts: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -240,11 +239,11 @@ impl Engine {
     }
 
     fn instance(&self, slot: Slot) -> Option<&Instance> {
-        self.instances.get(slot.0 as usize)?.as_ref()
+        self.instances.get(slot)
     }
 
     fn instance_mut(&mut self, slot: Slot) -> Option<&mut Instance> {
-        self.instances.get_mut(slot.0 as usize)?.as_mut()
+        self.instances.get_mut(slot)
     }
 
     fn slots(&self) -> Vec<Slot> {

@@ -375,11 +375,7 @@ impl Engine {
 
     /// A service says which state it is in.
     fn report(&mut self, now: Time, slot: Slot, report: Report) -> Result<Option<Reply>, Denied> {
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return Err(Denied::NotAService);
         };
         let state = instance.life.state;
@@ -417,10 +413,7 @@ impl Engine {
             | ServiceState::PausePending
             | ServiceState::Paused => self.set_state(now, slot, report.state),
         }
-        if let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
+        if let Some(instance) = self.instances.get_mut(slot)
             && let Some(run) = &mut instance.life.run
         {
             run.checkpoint = report.checkpoint;
@@ -504,7 +497,7 @@ impl Engine {
             self.close_ask(ask, Win32Error::SERVICE_REQUEST_TIMEOUT);
         }
         self.saving.retain(|_, owner| *owner != session);
-        for instance in self.instances.iter_mut().flatten() {
+        for instance in self.instances.iter_mut() {
             if let Some(run) = &mut instance.life.run {
                 run.waiters.retain(|waiter| waiter.session != session);
                 if run.session == Some(session) {

@@ -205,11 +205,7 @@ impl Engine {
         };
         let slot = self.add_instance(instance);
         self.recall_present(slot);
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
         let life = &mut instance.life;
@@ -258,11 +254,7 @@ impl Engine {
     }
 
     fn clear_life(&mut self, slot: Slot, since: Time) {
-        let Some(instance) = self
-            .instances
-            .get_mut(slot.0 as usize)
-            .and_then(Option::as_mut)
-        else {
+        let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
         if let Some(mut run) = instance.life.run.take() {
