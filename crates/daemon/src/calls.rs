@@ -4,24 +4,14 @@
 //! something are checked by the engine; those that only read ask the same place
 //! ([`Engine::check`](arrival_engine::Engine::check)) here.
 
-use arrival_engine::api::{
-    AskId, Denied, Filter, Reply as Outcome, Report, Request, SessionId, Ticket,
-};
+use arrival_engine::api::{Denied, Reply as Outcome, Request, SessionId, Ticket};
 use arrival_model::access::Right;
-use arrival_model::cursor::Cursor;
 use arrival_model::definition::ServiceName;
 use arrival_model::error::Win32Error;
 use arrival_model::guid::Guid;
-use arrival_model::state::{Accepts, ServiceState};
-use arrival_model::trigger::{FoldedId, Trigger, Wait};
-use arrival_wire::api::services::{
-    Named, StartCall, StartReply, StatusReply, StopCall, TriggerReport, TriggersCall,
-    TriggersReply, WhyReply,
-};
-use arrival_wire::api::session::{
-    AnswerCall, OpenCall, OpenReply, ReportCall, StopIfUnchangedCall, SubscribeCall, Subscription,
-};
-use arrival_wire::api::{self, Empty, daemon, devices, services};
+use arrival_wire::api::services::StartReply;
+use arrival_wire::api::session::OpenReply;
+use arrival_wire::api::{self, Empty, daemon};
 use arrival_wire::frame::encode;
 use arrival_wire::message::{Call, Parameters, Reply, SERVICE_INTERFACE, ServiceError};
 use serde::Serialize;
@@ -29,7 +19,11 @@ use serde_json::json;
 
 use crate::clock::now;
 use crate::core::Core;
-use crate::shapes;
+
+mod devices;
+mod manager;
+mod services;
+mod session;
 
 /// The most bytes of a reply; the lists of a large machine are longer than the protocol's usual
 /// messages.
@@ -326,334 +320,6 @@ impl Core {
         }
     }
 
-    fn call_services(&mut self, id: SessionId, call: &Call) -> Stepped {
-        match call.member() {
-            "List" => {
-                let _: Empty = call.parameters_as()?;
-                let services = self
-                    .engine
-                    .services()
-                    .filter(|view| {
-                        let name = &view.definition.name;
-                        self.engine
-                            .check(id, Some(name), Right::QueryStatus)
-                            .is_ok()
-                    })
-                    .map(|view| self.shape(&view))
-                    .collect();
-                reply(services::ListReply { services })
-            }
-            "Status" => {
-                let Named { name } = call.parameters_as()?;
-                let name = self.readable(id, &name, Right::QueryStatus)?;
-                let view = self.engine.service(&name).ok_or_else(|| missing(&name))?;
-                reply(StatusReply {
-                    service: self.shape(&view),
-                })
-            }
-            "Start" => {
-                let StartCall {
-                    name,
-                    arguments,
-                    wait,
-                } = call.parameters_as()?;
-                let service = self.named(&name)?;
-                let answer = Answer::Run(service.clone());
-                let request = Request::Start {
-                    service,
-                    arguments,
-                    wait,
-                };
-                Ok(Step::Request(id, request, answer))
-            }
-            "Stop" => {
-                let StopCall { name, wait } = call.parameters_as()?;
-                let service = self.named(&name)?;
-                let request = Request::Stop { service, wait };
-                Ok(Step::Request(id, request, Answer::Done(SERVICES)))
-            }
-            "Enable" => {
-                let Named { name } = call.parameters_as()?;
-                let request = Request::Enable(self.named(&name)?);
-                Ok(Step::Request(id, request, Answer::Done(SERVICES)))
-            }
-            "Disable" => {
-                let Named { name } = call.parameters_as()?;
-                let request = Request::Disable(self.named(&name)?);
-                Ok(Step::Request(id, request, Answer::Done(SERVICES)))
-            }
-            "Triggers" => {
-                let TriggersCall { name } = call.parameters_as()?;
-                let names: Vec<ServiceName> = match name {
-                    Some(name) => vec![self.readable(id, &name, Right::QueryConfig)?],
-                    None => self
-                        .engine
-                        .services()
-                        .map(|view| view.definition.name.clone())
-                        .filter(|name| {
-                            let may = self.engine.check(id, Some(name), Right::QueryConfig);
-                            may.is_ok()
-                        })
-                        .collect(),
-                };
-                let triggers = names
-                    .iter()
-                    .flat_map(|name| self.triggers_of(name))
-                    .collect();
-                reply(TriggersReply { triggers })
-            }
-            "Why" => {
-                let Named { name } = call.parameters_as()?;
-                let name = self.readable(id, &name, Right::QueryStatus)?;
-                let view = self.engine.service(&name).ok_or_else(|| missing(&name))?;
-                let why = self.engine.why(&name, |guid| self.class_name(guid));
-                let why = why.ok_or_else(|| missing(&name))?;
-                let triggers = self.triggers_of(&name).into_iter().zip(why.triggers);
-                reply(WhyReply {
-                    service: self.shape(&view),
-                    answer: why.answer,
-                    conditions: why.conditions.into_iter().map(shapes::condition).collect(),
-                    triggers: triggers
-                        .map(|(trigger, conditions)| TriggerReport {
-                            trigger,
-                            conditions: conditions.into_iter().map(shapes::condition).collect(),
-                        })
-                        .collect(),
-                })
-            }
-            _ => Err(no_method(call)),
-        }
-    }
-
-    fn shape(&self, view: &arrival_engine::view::ServiceView<'_>) -> services::Service {
-        let path = self.paths.get(&view.definition.name.folded());
-        shapes::service(view, path.map(std::path::PathBuf::as_path))
-    }
-
-    fn triggers_of(&self, name: &ServiceName) -> Vec<services::Trigger> {
-        let Some(view) = self.engine.service(name) else {
-            return Vec::new();
-        };
-        let triggers = view
-            .definition
-            .triggers
-            .iter()
-            .map(|trigger| match trigger {
-                Trigger::Device(device) => {
-                    let present = self.engine.present_for(device);
-                    shapes::trigger(view.definition, device, &self.classes, present)
-                }
-            });
-        triggers.collect()
-    }
-
-    fn call_devices(&mut self, id: SessionId, call: &Call) -> Stepped {
-        self.may(DEVICES, id, Right::QueryStatus)?;
-        match call.member() {
-            "List" => {
-                let devices::ListCall { class } = call.parameters_as()?;
-                let wanted = class.map(|class| self.class(DEVICES, &class)).transpose()?;
-                let interfaces = self
-                    .engine
-                    .interfaces()
-                    .filter(|(one, _)| wanted.is_none_or(|class| one.key.class == class))
-                    .map(|(one, cursor)| shapes::interface(one, cursor))
-                    .collect();
-                reply(devices::ListReply {
-                    interfaces,
-                    cursor: self.engine.cursor().to_string(),
-                })
-            }
-            "Classes" => {
-                let _: Empty = call.parameters_as()?;
-                let built_in = arrival_model::class::Classes::built_in();
-                let classes = self.classes.iter();
-                reply(devices::ClassesReply {
-                    classes: classes
-                        .map(|class| shapes::class(class, &built_in))
-                        .collect(),
-                })
-            }
-            _ => Err(no_method(call)),
-        }
-    }
-
-    fn call_session(&mut self, id: SessionId, call: &Call) -> Stepped {
-        match call.member() {
-            "Open" => self.open(id, call),
-            "Subscribe" => {
-                let SubscribeCall {
-                    token,
-                    subscription,
-                } = call.parameters_as()?;
-                let session = self.session(id, &token)?;
-                let filter = self.filter(&subscription)?;
-                let request = Request::Subscribe(filter);
-                Ok(Step::Request(session, request, Answer::Done(SESSION)))
-            }
-            "Answer" => {
-                let AnswerCall { token, ask, code } = call.parameters_as()?;
-                let session = self.session(id, &token)?;
-                let request = Request::Answer {
-                    ask: AskId(ask),
-                    code: Win32Error(code),
-                };
-                Ok(Step::Request(session, request, Answer::Done(SESSION)))
-            }
-            "Report" => {
-                let report: ReportCall = call.parameters_as()?;
-                let session = self.session(id, &report.token)?;
-                let state = ServiceState::ALL
-                    .into_iter()
-                    .find(|state| state.name() == report.state)
-                    .ok_or_else(|| wrong("state"))?;
-                let request = Request::Report(Report {
-                    state,
-                    accepts: Accepts(report.accepts),
-                    checkpoint: report.checkpoint,
-                    wait_hint: std::time::Duration::from_millis(report.wait_hint_ms.into()),
-                    exit_code: Win32Error(report.exit_code),
-                });
-                Ok(Step::Request(session, request, Answer::Done(SESSION)))
-            }
-            "StopIfUnchanged" => {
-                let StopIfUnchangedCall { token, cursor } = call.parameters_as()?;
-                let session = self.session(id, &token)?;
-                let cursor: Cursor = cursor.parse().map_err(|_| wrong("cursor"))?;
-                let request = Request::StopIfUnchanged(cursor);
-                Ok(Step::Request(session, request, Answer::Done(SESSION)))
-            }
-            _ => Err(no_method(call)),
-        }
-    }
-
-    fn open(&mut self, id: SessionId, call: &Call) -> Stepped {
-        if !call.more {
-            return Err(ServiceError::ExpectedMore.into());
-        }
-        let OpenCall { subscription } = call.parameters_as()?;
-        self.may(SESSION, id, Right::QueryStatus)?;
-        let filter = subscription
-            .map(|subscription| self.filter(&subscription))
-            .transpose()?;
-        let token = new_token().map_err(|error| {
-            Refusal::Denied(
-                SESSION,
-                Denied::AccessDenied(format!("no random numbers: {error}")),
-            )
-        })?;
-        let Some(known) = self.connections.get_mut(&id) else {
-            return Ok(Step::Later);
-        };
-        known.outbox.begin_stream();
-        known.token = Some(token.clone());
-        let host = known.host;
-        self.tokens.insert(token.clone(), id);
-        let view = host.and_then(|host| {
-            let mut services = self.engine.services();
-            services.find(|view| view.host == Some(host))
-        });
-        let opened = OpenReply {
-            token: Some(token),
-            run: view.as_ref().and_then(|view| view.run).map(|run| run.0),
-            arguments: view.as_ref().map(|view| view.arguments.to_vec()),
-            ..OpenReply::default()
-        };
-        self.stream(id, &opened);
-        if let Some(filter) = filter
-            && let Err(denied) = self.request(id, id, Request::Subscribe(filter), Answer::Nobody)
-        {
-            return Err(Refusal::Denied(SESSION, denied));
-        }
-        Ok(Step::Later)
-    }
-
-    fn call_daemon(&mut self, id: SessionId, call: &Call) -> Stepped {
-        let _: Empty = call.parameters_as()?;
-        match call.member() {
-            "Info" => {
-                self.may(DAEMON, id, Right::QueryStatus)?;
-                reply(self.info())
-            }
-            "Reload" => {
-                self.may(DAEMON, id, Right::Administer)?;
-                let ticket = self.new_ticket();
-                let answer = if call.oneway {
-                    Answer::Oneway
-                } else {
-                    Answer::Problems
-                };
-                let connection = id;
-                self.asked.insert(ticket, Asked { connection, answer });
-                if !self.files.look(Some((id, ticket))) {
-                    self.asked.remove(&ticket);
-                    return Ok(Step::Reply(coded(
-                        "org.arrivald.Daemon.Denied",
-                        Win32Error::GEN_FAILURE,
-                        "the thread that reads files has ended",
-                    )));
-                }
-                if call.oneway {
-                    self.end_call(id);
-                }
-                Ok(Step::Later)
-            }
-            "Shutdown" => Ok(Step::Request(id, Request::Shutdown, Answer::Stopped)),
-            _ => Err(no_method(call)),
-        }
-    }
-
-    fn info(&self) -> daemon::InfoReply {
-        let devices = self.devices.counters();
-        let engine = self.engine.counters();
-        let notify_dropped = self.notify.get_ref().dropped();
-        let strays = self.facts.strays.clone();
-        daemon::InfoReply {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: i32::try_from(std::process::id()).unwrap_or(0),
-            root: self.facts.root.clone(),
-            boot_id: self.facts.boot_id.clone(),
-            cursor: self.engine.cursor().to_string(),
-            containment: self.hosts.get_ref().containment().kind().to_owned(),
-            udev: self.facts.udev && std::path::Path::new("/run/udev/control").exists(),
-            services: self.engine.service_count() as u64,
-            interfaces: self.engine.interfaces().count() as u64,
-            strays,
-            counters: daemon::Counters {
-                events: devices.events,
-                spoofed: devices.spoofed,
-                truncated: devices.truncated,
-                overruns: devices.overruns,
-                resyncs: engine.resyncs,
-                wedged: devices.wedged,
-                udev_timeouts: devices.udev_timeouts,
-                notify_refused: self.notify_refused + notify_dropped,
-                subscriber_overruns: engine.subscriber_overruns,
-                connections_refused: self.gate.borrow().refused,
-            },
-            problems: self.all_problems(),
-        }
-    }
-
-    /// What is wrong with files, and with writing the state.
-    fn all_problems(&self) -> Vec<daemon::Problem> {
-        let mut problems: Vec<daemon::Problem> =
-            self.problems.iter().map(shapes::problem).collect();
-        if let Some(error) = &self.state.error {
-            let failures = self.state.failures;
-            problems.push(daemon::Problem {
-                path: self.facts.root.clone(),
-                line: None,
-                column: None,
-                severity: "error".to_owned(),
-                code: "state-not-saved".to_owned(),
-                message: format!("{error} (failed {failures} times)"),
-                remedy: Some("make room in the folder of the state".to_owned()),
-            });
-        }
-        problems
-    }
-
     /// The service of a name in any case.
     fn named(&self, name: &str) -> Result<ServiceName, Refusal> {
         self.engine
@@ -675,18 +341,6 @@ impl Core {
         checked.map_err(|denied| Refusal::Denied(interface, denied))
     }
 
-    /// The session of a token, which only a connection of the same user may use.
-    fn session(&self, id: SessionId, token: &str) -> Result<SessionId, Refusal> {
-        let none = || Refusal::Denied(SESSION, Denied::NoSuchSession);
-        let session = *self.tokens.get(token).ok_or_else(none)?;
-        let uid = |id| self.connections.get(&id).map(|known| known.uid);
-        if uid(id).is_some() && uid(id) == uid(session) {
-            Ok(session)
-        } else {
-            Err(none())
-        }
-    }
-
     /// The class that somebody means; any GUID will do.
     fn class(&self, interface: &'static str, text: &str) -> Result<Guid, Refusal> {
         if let Some(class) = self.classes.resolve(text) {
@@ -694,24 +348,6 @@ impl Core {
         }
         let guid = text.parse();
         guid.map_err(|_| Refusal::NoSuchClass(interface, text.to_owned()))
-    }
-
-    fn filter(&self, subscription: &Subscription) -> Result<Filter, Refusal> {
-        let classes = subscription.classes.iter();
-        let classes: Result<Vec<Guid>, Refusal> =
-            classes.map(|class| self.class(SESSION, class)).collect();
-        let ids = subscription.ids.iter();
-        Ok(Filter {
-            classes: classes?,
-            ids: ids.map(|id| FoldedId::new(id)).collect(),
-            wait: match subscription.wait.as_deref() {
-                None | Some("usable") => Wait::Usable,
-                Some("appeared") => Wait::Appeared,
-                Some(_) => return Err(wrong("wait")),
-            },
-            interfaces: true,
-            states: subscription.states,
-        })
     }
 }
 
@@ -732,18 +368,4 @@ fn interface_of(call: &Call) -> &'static str {
         .into_iter()
         .find(|known| *known == interface)
         .unwrap_or(DAEMON)
-}
-
-/// 128 random bits in hexadecimal.
-fn new_token() -> rustix::io::Result<String> {
-    let mut bytes = [0_u8; 16];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
