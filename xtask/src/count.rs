@@ -2,13 +2,18 @@
 //!
 //! ```text
 //! running 3 tests                          a test program begins
+//! test NAME ... ok                           results as they come
 //! successes:                               (--show-output) what passing tests printed:
 //! ---- NAME stdout ----                      of which test
 //! skipped: why                               that test could not do its work here
 //! successes:                               their names once more
-//! failures:                                what failing tests printed, and their names
-//! test result: ok. 3 passed; 0 failed; 0 ignored; ...      a test program ends
+//! failures:                                what failing tests printed
+//! failures:                                their names once more
+//! test result: ok. 3 passed; 0 failed; 0 ignored; ...      the test program ends
 //! ```
+//!
+//! Some tests start a test program themselves, and what that one prints may stand anywhere before
+//! the names: only a result behind the names is one of ours.
 //!
 //! A test that prints `skipped: why` counts as skipped, not as passed; so does an ignored one. A
 //! test whose output nobody shows (it ran in a process of its own) appends the same line to the
@@ -60,13 +65,19 @@ impl fmt::Display for Count {
 /// Which part of a test program's output a line belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Part {
-    /// Results as they come, or what failing tests printed.
+    /// No test program runs.
     #[default]
+    Outside,
+    /// Results as they come.
     Results,
     /// What passing tests printed; the test whose output this is.
     Printed(String),
     /// The names of passing tests.
     Names,
+    /// What failing tests printed.
+    Failed,
+    /// The names of failing tests.
+    FailedNames,
 }
 
 /// Reads the lines of one or more test programs.
@@ -74,8 +85,6 @@ enum Part {
 pub(crate) struct Counter {
     count: Count,
     part: Part,
-    /// Whether a test program has begun and not ended.
-    open: bool,
     /// Tests of the open program that said that they were skipped.
     skipped: BTreeSet<String>,
     /// Every `skipped: why` that was seen.
@@ -85,44 +94,41 @@ pub(crate) struct Counter {
 impl Counter {
     /// Takes a line in and says whether it is worth showing.
     pub(crate) fn line(&mut self, line: &str) -> bool {
-        // What a passing test printed may be the output of a test program too.
-        let printed = matches!(self.part, Part::Printed(_));
-        if !printed && is_beginning(line) {
-            self.close();
-            self.open = true;
-        } else if let Some(mut count) = result(line).filter(|_| !printed) {
-            let skipped = (self.skipped.len() as u64).min(count.passed);
-            count.passed -= skipped;
-            count.skipped += skipped;
-            self.count += count;
-            self.open = false;
-            self.close();
-        } else if line == "successes:" {
-            self.part = match self.part {
-                Part::Results => Part::Printed(String::new()),
-                Part::Printed(_) | Part::Names => Part::Names,
-            };
-            return self.part != Part::Names;
-        } else if line == "failures:" {
-            self.part = Part::Results;
-        } else if let Part::Printed(test) = &mut self.part {
-            if let Some(name) = header(line) {
-                *test = name.to_owned();
-            } else if line.starts_with("skipped: ") {
-                self.skipped.insert(test.clone());
-                self.reasons.insert(line.to_owned());
+        match &mut self.part {
+            Part::Outside if is_beginning(line) => self.part = Part::Results,
+            Part::Results if line == "successes:" => self.part = Part::Printed(String::new()),
+            Part::Printed(_) if line == "successes:" => {
+                self.part = Part::Names;
+                return false;
             }
+            Part::Names if line == "failures:" => self.part = Part::Failed,
+            Part::Failed if line == "failures:" => self.part = Part::FailedNames,
+            Part::Printed(test) => {
+                if let Some(name) = header(line) {
+                    *test = name.to_owned();
+                } else if line.starts_with("skipped: ") {
+                    self.skipped.insert(test.clone());
+                    self.reasons.insert(line.to_owned());
+                }
+            }
+            Part::Names | Part::FailedNames => {
+                if let Some(count) = result(line) {
+                    self.ended(count);
+                }
+            }
+            Part::Outside | Part::Results | Part::Failed => {}
         }
         self.part != Part::Names
     }
 
-    /// The end of a test program, which must have printed its result by now.
-    fn close(&mut self) {
-        if std::mem::take(&mut self.open) {
-            self.count.failed += 1;
-        }
+    /// A test program ended with this result.
+    fn ended(&mut self, mut count: Count) {
+        let skipped = (self.skipped.len() as u64).min(count.passed);
+        count.passed -= skipped;
+        count.skipped += skipped;
+        self.count += count;
         self.skipped.clear();
-        self.part = Part::Results;
+        self.part = Part::Outside;
     }
 
     /// Takes in the lines of the file of skips; those that were seen already are counted already.
@@ -137,8 +143,8 @@ impl Counter {
 
     /// The count; `success` says how the command that ran the programs ended.
     pub(crate) fn finish(mut self, success: bool) -> Count {
-        self.close();
-        if !success && self.count.failed == 0 {
+        // A program that never ended, or a command that failed before or between them.
+        if self.count.failed == 0 && (!success || self.part != Part::Outside) {
             self.count.failed = 1;
         }
         self.count
@@ -271,24 +277,40 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         assert_eq!(count.to_string(), "1 passed, 1 failed, 3 skipped");
     }
 
+    /// A program with one test, before whose result and within whose output another program ran.
+    const NESTED: &str = "\
+running 1 test
+
+running 1 test
+test a ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.00s
+running 1 test
+test a ... ok
+
+successes:
+
+---- a stdout ----
+running 7 tests
+test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+
+
+successes:
+    a
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+
     #[test]
-    fn a_test_program_within_the_output_of_a_test_is_not_counted() {
-        let text = "running 1 test\n\nsuccesses:\n\n---- a stdout ----\nrunning 7 tests\n\
-            test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\n\n\
-            successes:\n    a\n\n\
-            test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(
-            counted(text, true).to_string(),
-            "1 passed, 0 failed, 0 skipped"
-        );
+    fn a_test_program_that_a_test_starts_is_not_counted() {
+        let count = counted(NESTED, true);
+        assert_eq!(count.to_string(), "1 passed, 0 failed, 0 skipped");
     }
 
     #[test]
     fn a_program_that_ends_without_a_result_is_a_failure() {
-        let text = "running 1 test\nrunning 0 tests\n\
-            test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
-        assert_eq!(counted(text, true).failed, 1);
         assert_eq!(counted("running 1 test\n", true).failed, 1);
+        let cut = NESTED.rsplit_once("test result").map(|(text, _)| text);
+        assert_eq!(counted(cut.unwrap_or_default(), true).failed, 1);
     }
 
     #[test]
