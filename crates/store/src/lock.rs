@@ -29,7 +29,7 @@ pub enum LockError {
         /// The holder, if it has written its pid yet.
         pid: Option<u32>,
     },
-    /// The file cannot be opened, locked or written.
+    /// The file cannot be opened or locked.
     #[error("cannot lock {}: {cause}", path.display())]
     Io {
         /// The file.
@@ -96,8 +96,14 @@ impl Lock {
         }
         // Truncated first, so that nobody reads the pid of an earlier holder for ours.
         file.set_len(0).map_err(failed)?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes())
-            .map_err(failed)?;
+        // The lock is what counts: on a full disk it is held without a name.
+        if file
+            .write_all(format!("{}\n", std::process::id()).as_bytes())
+            .is_err()
+        {
+            // A part of a number would name somebody else.
+            let _ = file.set_len(0);
+        }
         Ok(Lock { file })
     }
 }

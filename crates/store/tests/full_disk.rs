@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use arrival_store::journal::Journal;
-use arrival_store::{Layout, Store};
+use arrival_store::{Layout, Lock, Store};
 use scratch::Scratch;
 use serde_json::json;
 
@@ -109,6 +109,21 @@ fn enabling_on_a_full_disk_says_so_and_changes_nothing() {
     fs::remove_file(disk.join("filler")).unwrap();
     store.set_enabled(&name, Some(false)).unwrap();
     assert_eq!(Store::open(layout).enabled_override(&name), Some(false));
+}
+
+#[test]
+fn a_lock_is_held_on_a_full_disk_too() {
+    if with_tiny_disk("a_lock_is_held_on_a_full_disk_too").is_some() {
+        return;
+    }
+    let path = disk().join("lock");
+    drop(Lock::acquire(&path).unwrap());
+    fill(&disk().join("filler"));
+    let lock = Lock::acquire(&path).unwrap();
+    let refused = Lock::acquire(&path).unwrap_err().to_string();
+    assert!(refused.ends_with("is held by another process"), "{refused}");
+    drop(lock);
+    drop(Lock::acquire(&path).unwrap());
 }
 
 #[test]
