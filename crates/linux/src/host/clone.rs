@@ -32,6 +32,9 @@ const CLONE_VFORK: u64 = 0x4000;
 const STACK: usize = 32 * 1024;
 const PAGES: usize = 64 * 1024;
 
+/// How long a probe waits to be killed before it ends by itself.
+const PROBE_SECONDS: libc::c_long = 10;
+
 /// The kernel's `struct clone_args`, 88 bytes.
 #[repr(C, align(8))]
 #[derive(Default)]
@@ -339,9 +342,21 @@ unsafe extern "C" fn child(orders: *const Orders) -> ! {
             check(orders.report, Step::Join, done);
         }
         if orders.path.is_null() {
-            loop {
-                raw(libc::SYS_ppoll, 0, 0, 0, 0, 0);
-            }
+            // The daemon may be killed at this moment. A probe that outlived it with its descriptors
+            // would hold its lock, and no other daemon could start.
+            raw(libc::SYS_close_range, 0, u32::MAX as usize, 0, 0, 0);
+            raw(
+                libc::SYS_prctl,
+                libc::PR_SET_PDEATHSIG as usize,
+                libc::SIGKILL as usize,
+                0,
+                0,
+                0,
+            );
+            // The daemon may have been gone before that call.
+            let time = [PROBE_SECONDS, 0];
+            raw(libc::SYS_ppoll, 0, 0, time.as_ptr().addr(), 0, 0);
+            exit()
         }
 
         // Longer than any kernel_sigaction; zero is SIG_DFL, no flags, an empty mask.
@@ -563,6 +578,8 @@ unsafe fn raw(number: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: u
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -577,6 +594,33 @@ mod tests {
                 number.to_string()
             );
         }
+    }
+
+    #[test]
+    fn a_probe_keeps_nothing_of_ours_and_does_not_outlive_who_made_it() {
+        let (told, probe) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let lock = super::super::reap::spawning();
+        let maker = std::thread::spawn(move || {
+            told.send(start(&mut Orders::probe(), None, false)).unwrap();
+            // Until the other end is dropped.
+            let _ = ended.recv();
+        });
+        let (pid, pidfd) = probe.recv().unwrap().unwrap();
+        let folder = format!("/proc/{pid}/fd");
+        let started = std::time::Instant::now();
+        while std::fs::read_dir(&folder).unwrap().count() > 0 {
+            assert!(started.elapsed().as_secs() < 30, "it keeps descriptors");
+            std::thread::yield_now();
+        }
+        drop(end);
+        maker.join().unwrap();
+        super::super::sys::wait(pidfd.as_fd());
+        drop(lock);
+        assert!(
+            started.elapsed().as_secs() < PROBE_SECONDS.unsigned_abs(),
+            "it ended only when its time was over"
+        );
     }
 
     #[test]
