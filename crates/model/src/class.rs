@@ -79,6 +79,15 @@ pub struct Classes {
     list: Vec<Class>,
 }
 
+/// What concerns the devices of one subsystem, found once for many looks at them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfSubsystem {
+    /// Where in the list the classes stand that admit it.
+    places: Vec<usize>,
+    /// The sysfs attributes to record.
+    pub attributes: Vec<String>,
+}
+
 impl Classes {
     /// No classes.
     pub fn new() -> Self {
@@ -150,14 +159,33 @@ impl Classes {
         found
     }
 
+    /// What concerns the devices of one subsystem.
+    pub fn of_subsystem(&self, subsystem: &str) -> OfSubsystem {
+        let admitting = |(place, class): (usize, &Class)| {
+            let admits = class.when.admits(subsystem);
+            admits.then_some(place)
+        };
+        let attributes = self.attributes(subsystem);
+        OfSubsystem {
+            places: self.list.iter().enumerate().filter_map(admitting).collect(),
+            attributes: attributes.into_iter().map(str::to_owned).collect(),
+        }
+    }
+
     /// The interfaces that the device exposes.
     ///
     /// Only one without a node is usable here; whether a node has got its final name and owner
     /// is known to whoever watches udev.
     pub fn interfaces_of(&self, device: &DeviceRecord) -> Vec<Interface> {
-        let mut exposed = self
-            .list
+        self.interfaces_among(&self.of_subsystem(&device.subsystem), device)
+    }
+
+    /// The interfaces that the device exposes, by what these classes have said of its subsystem.
+    pub fn interfaces_among(&self, known: &OfSubsystem, device: &DeviceRecord) -> Vec<Interface> {
+        let mut exposed = known
+            .places
             .iter()
+            .filter_map(|place| self.list.get(*place))
             .filter(|class| class.when.holds(device))
             .peekable();
         if exposed.peek().is_none() {

@@ -1,6 +1,9 @@
 //! One look at a device: its record with its ancestors, its interfaces, its node.
 
-use arrival_model::class::Classes;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrival_model::class::{Classes, OfSubsystem};
 use arrival_model::device::DeviceRecord;
 
 use super::ancestors::Ancestors;
@@ -15,6 +18,41 @@ pub(super) struct Eyes {
     pub(super) sysfs: Sysfs,
     pub(super) udev: UdevRun,
     pub(super) ancestors: Ancestors,
+    pub(super) known: Known,
+}
+
+/// How many subsystems are remembered.
+const MAX_SUBSYSTEMS: usize = 512;
+
+/// What the classes say of subsystems, remembered: going through all classes at every look would
+/// take longer than the look.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// Whose answers these are.
+    classes: Option<Arc<Classes>>,
+    answers: HashMap<String, Arc<OfSubsystem>>,
+}
+
+impl Known {
+    fn of(&self, classes: &Arc<Classes>, subsystem: &str) -> Arc<OfSubsystem> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |kept: &Arc<Classes>| Arc::ptr_eq(kept, classes);
+        if !known.classes.as_ref().is_some_and(same) || known.answers.len() >= MAX_SUBSYSTEMS {
+            known.answers.clear();
+            known.classes = Some(Arc::clone(classes));
+        }
+        if let Some(answer) = known.answers.get(subsystem) {
+            return Arc::clone(answer);
+        }
+        let answer = Arc::new(classes.of_subsystem(subsystem));
+        known
+            .answers
+            .insert(subsystem.to_owned(), Arc::clone(&answer));
+        answer
+    }
 }
 
 impl Eyes {
@@ -23,13 +61,12 @@ impl Eyes {
         &self,
         path: &str,
         why: &Why,
-        classes: &Classes,
+        classes: &Arc<Classes>,
         scratch: &mut Scratch,
     ) -> Option<Look> {
         let mut read = |path: &str| {
             self.sysfs.read(path, scratch, |subsystem| {
-                let names = classes.attributes(subsystem);
-                names.into_iter().map(str::to_owned).collect()
+                self.known.of(classes, subsystem).attributes.clone()
             })
         };
         let record = read(path)?;
@@ -46,7 +83,8 @@ impl Eyes {
         };
         Some(Look {
             incarnation: record.incarnation,
-            interfaces: classes.interfaces_of(&record),
+            interfaces: classes
+                .interfaces_among(&self.known.of(classes, &record.subsystem), &record),
             udev,
         })
     }

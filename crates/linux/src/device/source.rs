@@ -36,7 +36,7 @@ use rustix::event::EventfdFlags;
 use super::ancestors::Ancestors;
 use super::counters::Atomics;
 pub use super::counters::Counters;
-use super::read::Eyes;
+use super::read::{Eyes, Known};
 use super::socket::{Group, UeventSocket};
 use super::sysfs::Sysfs;
 use super::table::Table;
@@ -76,7 +76,7 @@ impl Default for DeviceConfig {
             sysfs: "/sys".into(),
             udev: true,
             run_udev: "/run/udev".into(),
-            receive_buffer: 16 * 1024 * 1024,
+            receive_buffer: 32 * 1024 * 1024,
             readers: 4,
             max_readers: 16,
             wedge_after: Duration::from_millis(500),
@@ -156,6 +156,7 @@ impl DeviceSource {
                 sysfs,
                 udev: UdevRun::new(config.udev, config.run_udev.clone()),
                 ancestors: Ancestors::default(),
+                known: Known::default(),
             },
             work: Mutex::new(Work::new(config.classes.clone())),
             to_read: Condvar::new(),

@@ -74,8 +74,16 @@ pub fn spawn(
         return prepared.start(record, None);
     };
     let fail = |error: io::Error| SpawnError::new(Step::Cgroup, &error, folder.to_string_lossy());
-    containment.restore_base().map_err(fail)?;
-    fs::create_dir(&folder).map_err(fail)?;
+    fs::create_dir(&folder)
+        .or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            // Somebody removed what it lies in.
+            containment.restore_base()?;
+            fs::create_dir(&folder)
+        })
+        .map_err(fail)?;
     let done = open_folder(&folder)
         .and_then(|opened| {
             let procs = fs::OpenOptions::new()
