@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `administrators` | name or number of a group | none |
 //! | `log_level` | `error`, `warn`, `info`, `debug`, `trace` | `info` |
-//! | `uevent_buffer` | bytes, 64 KiB to 1 GiB | 16 MiB |
+//! | `uevent_buffer` | bytes, 64 KiB to 1 GiB | 32 MiB |
 //! | `sysfs` | path | `/sys` |
 //! | `udev` | boolean | `true` |
 //! | `[dirs]` | names of `%variables%` in INF files, and their folders | none |
@@ -68,7 +68,7 @@ impl Default for Settings {
         Settings {
             administrators: None,
             log_level: LogLevel::default(),
-            uevent_buffer: 16 * 1024 * 1024,
+            uevent_buffer: 32 * 1024 * 1024,
             sysfs: PathBuf::from("/sys"),
             udev: true,
             dirs: BTreeMap::new(),
