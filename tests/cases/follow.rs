@@ -93,6 +93,10 @@ fn return_while_stopping(world: &mut World) {
     world.start();
     let link = Link::veth("lab0", "peer0");
     let first = world.wait_state("lab", "RUNNING");
+    // A program that is told to stop before its first statement takes no time to stop.
+    wait_for("the program to begin", || {
+        world.recorded("lab", "start").len() == 1
+    });
     drop(link);
     world.wait_state("lab", "STOP_PENDING");
     let back = Link::veth("lab0", "peer0");

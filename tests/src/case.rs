@@ -23,7 +23,15 @@ pub enum As {
     User,
     /// root, in the machine's own network namespace (loop devices), mounts apart.
     Host,
+    /// root, beside a udevd that has finished with `lab*` no sooner than [`LET_GO`] exists.
+    BesideUdevd,
 }
+
+/// The file that udevd waits for.
+pub const LET_GO: &str = "/run/let-go";
+
+const SLOW_RULES: &str = r#"SUBSYSTEM=="net", KERNEL=="lab*", PROGRAM="/bin/sh -c 'until [ -e /run/let-go ]; do sleep 0.01; done'"
+"#;
 
 /// The user of [`As::User`] if the tests run as root: Debian's nobody.
 const NOBODY: u32 = 65534;
@@ -38,7 +46,7 @@ const INSIDE: &str = "ARRIVAL_CASE";
 pub fn run(who: As, name: &str, body: fn(&mut World)) {
     let name = name.split_once("::").map_or(name, |(_, rest)| rest);
     if std::env::var(INSIDE).is_ok_and(|inside| inside == name) {
-        let mut world = World::new(who == As::Host);
+        let mut world = World::new(who);
         body(&mut world);
         world.leave();
         return;
@@ -48,14 +56,31 @@ pub fn run(who: As, name: &str, body: fn(&mut World)) {
         return skip(Need::Root, &format!("{name} needs root"));
     }
     let programs = Programs::copy();
-    let mut command = Command::new(programs.dir.join("case"));
+    let case = programs.dir.join("case");
+    let mut command = Command::new(&case);
+    if who == As::BesideUdevd {
+        let Some(xtask) = std::env::var_os("ARRIVAL_XTASK") else {
+            let why = format!("{name} needs `cargo xtask test`, which unpacks a udevd for root");
+            return skip(Need::Udevd, &why);
+        };
+        let rules = programs.dir.join("slow.rules");
+        fs::write(&rules, SLOW_RULES).expect("our own file");
+        command = Command::new(xtask);
+        command
+            .args(["udevd", "--rules"])
+            .arg(rules)
+            .arg("--")
+            .arg(case);
+    }
     command
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, name)
         .env("ARRIVAL_PROGRAMS", &programs.dir)
         .current_dir("/");
-    // SAFETY: between fork and exec only system calls are made, on data prepared before.
-    unsafe { command.pre_exec(move || enter(who, root)) };
+    if who != As::BesideUdevd {
+        // SAFETY: between fork and exec only system calls are made, on data prepared before.
+        unsafe { command.pre_exec(move || enter(who, root)) };
+    }
     let output = match command.output() {
         Ok(output) => output,
         Err(error) if who == As::User => {
@@ -114,7 +139,7 @@ impl Drop for Programs {
 fn enter(who: As, root: bool) -> io::Result<()> {
     let flags = match who {
         As::Root => libc::CLONE_NEWNET | libc::CLONE_NEWNS,
-        As::Host => libc::CLONE_NEWNS,
+        As::Host | As::BesideUdevd => libc::CLONE_NEWNS,
         As::User => libc::CLONE_NEWUSER | libc::CLONE_NEWNET | libc::CLONE_NEWNS,
     };
     // SAFETY: plain system calls that take numbers; the process has one thread here.

@@ -9,6 +9,10 @@ pub enum Need {
     Root,
     /// Network namespaces of one's own.
     Netns,
+    /// A udevd of one's own, which `cargo xtask test` unpacks.
+    Udevd,
+    /// A virtual machine.
+    Vm,
 }
 
 impl Need {
@@ -16,6 +20,8 @@ impl Need {
         match self {
             Need::Root => "root",
             Need::Netns => "netns",
+            Need::Udevd => "udevd",
+            Need::Vm => "vm",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A private manager in a folder, and what one does with it.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use arrival_client::{Connection, InfoReply, Root, Service};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::case::As;
 
 /// How long anything may take before a case fails; it is long because machines are shared.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +22,8 @@ pub struct World {
     /// The manager's root.
     pub root: PathBuf,
     programs: PathBuf,
-    host: bool,
+    who: As,
+    mounts: Vec<PathBuf>,
     arguments: Vec<String>,
     daemon: Option<Child>,
 }
@@ -57,31 +62,46 @@ impl World {
     /// # Panics
     ///
     /// If the machine refuses.
-    pub fn new(host: bool) -> World {
+    pub fn new(who: As) -> World {
         let root = fresh_dir("arrival-root");
         for dir in ["services.d", "classes.d"] {
             fs::create_dir(root.join(dir)).expect("our own folder");
         }
         let programs = std::env::var_os("ARRIVAL_PROGRAMS").expect("the outer process sets it");
-        let world = World {
+        let mut world = World {
             root,
             programs: programs.into(),
-            host,
+            who,
+            mounts: Vec::new(),
             arguments: Vec::new(),
             daemon: None,
         };
-        if !host {
-            world.mount_sysfs();
+        if world.has_own_sysfs() {
+            // This namespace's own, beside the machine's: that one shows other devices.
+            world.mount("sysfs", "sys", None);
         }
         world
     }
 
-    /// This namespace's own sysfs, beside the machine's: that one shows other devices.
-    fn mount_sysfs(&self) {
-        let dir = self.root.join("sys");
-        fs::create_dir(&dir).expect("our own folder");
-        let flags = rustix::mount::MountFlags::empty();
-        rustix::mount::mount("sysfs", &dir, "sysfs", flags, None).expect("sysfs can be mounted");
+    fn has_own_sysfs(&self) -> bool {
+        match self.who {
+            As::Root | As::User => true,
+            As::Host | As::BesideUdevd => false,
+        }
+    }
+
+    fn mount(&mut self, kind: &str, below: &str, data: Option<&CStr>) {
+        let dir = self.root.join(below);
+        fs::create_dir_all(&dir).expect("our own folder");
+        let flags = MountFlags::empty();
+        let mounted = rustix::mount::mount(kind, &dir, kind, flags, data);
+        mounted.unwrap_or_else(|error| panic!("{kind} at {}: {error}", dir.display()));
+        self.mounts.push(dir);
+    }
+
+    /// Gives a folder below the root a disk of its own, of 256 KiB.
+    pub fn small_disk(&mut self, below: &str) {
+        self.mount("tmpfs", below, Some(c"size=256k,mode=755"));
     }
 
     /// Further arguments for the manager.
@@ -122,18 +142,27 @@ impl World {
 
     /// Starts the manager and waits until it answers.
     pub fn start(&mut self) {
+        self.launch();
+        wait_for("the manager to answer", || self.try_connect().is_some());
+    }
+
+    /// Starts the manager and waits for nothing.
+    ///
+    /// # Panics
+    ///
+    /// If there is one.
+    pub fn launch(&mut self) {
         assert!(self.daemon.is_none(), "one manager at a time");
         let log = fs::File::options()
             .append(true)
             .create(true)
             .open(self.root.join("manager.log"));
         let mut command = Command::new(self.program("arrivald"));
-        command
-            .arg("--root")
-            .arg(&self.root)
-            .arg("--no-udev")
-            .args(&self.arguments);
-        if !self.host {
+        command.arg("--root").arg(&self.root).args(&self.arguments);
+        if self.who != As::BesideUdevd {
+            command.arg("--no-udev");
+        }
+        if self.has_own_sysfs() {
             command.arg("--sysfs").arg(self.root.join("sys"));
         }
         command
@@ -141,13 +170,10 @@ impl World {
             .stdout(Stdio::null())
             .stderr(log.expect("our own file"));
         self.daemon = Some(command.spawn().expect("arrivald starts"));
-        wait_for("the manager to answer", || self.try_connect().is_some());
     }
 
     fn try_connect(&self) -> Option<Connection> {
-        Connection::connect(&Root::at(&self.root))
-            .ok()
-            .filter(|_| true)
+        Connection::connect(&Root::at(&self.root)).ok()
     }
 
     /// A connection to the manager.
@@ -166,6 +192,26 @@ impl World {
     /// What the manager has said.
     pub fn log(&self) -> String {
         fs::read_to_string(self.root.join("manager.log")).unwrap_or_default()
+    }
+
+    /// The cgroup below which the manager's hosts have theirs, as it says in its log; none if it uses
+    /// none.
+    pub fn cgroup(&self) -> Option<PathBuf> {
+        let log = self.log();
+        let (_, rest) = log.rsplit_once("containment: cgroup /")?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is there");
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+        let point = mount.and_then(|line| line.split(' ').nth(4));
+        let below = rest.lines().next().unwrap_or_default();
+        Some(Path::new(point.expect("a mount of cgroup2")).join(below))
+    }
+
+    /// The folders of the hosts' cgroups.
+    pub fn hosts(&self) -> Vec<PathBuf> {
+        let base = self.cgroup().and_then(|base| fs::read_dir(base).ok());
+        let entries = base.into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).collect()
     }
 
     /// The manager's process id.
@@ -259,11 +305,9 @@ impl World {
         let left = recorders(&self.root);
         assert!(left.is_empty(), "processes left: {left:?}");
         assert!(!self.root.join("run/control").exists(), "a socket was left");
-        assert_eq!(
-            cgroups_of(&self.root),
-            Vec::<PathBuf>::new(),
-            "cgroups left"
-        );
+        if let Some(base) = self.cgroup() {
+            assert!(!base.exists(), "{} was left", base.display());
+        }
     }
 }
 
@@ -278,9 +322,14 @@ impl Drop for World {
         for pid in recorders(&self.root) {
             signal_process(pid, libc::SIGKILL);
         }
-        if !self.host {
-            let _ =
-                rustix::mount::unmount(self.root.join("sys"), rustix::mount::UnmountFlags::DETACH);
+        if let Some(base) = self.cgroup() {
+            wait_for("the killed to leave their cgroups", || {
+                self.hosts().iter().all(|dir| fs::remove_dir(dir).is_ok())
+            });
+            let _ = fs::remove_dir(base);
+        }
+        for dir in self.mounts.iter().rev() {
+            let _ = rustix::mount::unmount(dir, UnmountFlags::DETACH);
         }
         let _ = fs::remove_dir_all(&self.root);
     }
@@ -303,22 +352,5 @@ pub fn recorders(root: &Path) -> Vec<i32> {
             let line = String::from_utf8_lossy(&line).into_owned();
             line.contains("arrival-recorder") && line.contains(&root)
         })
-        .collect()
-}
-
-/// The cgroups that a root's manager made and has not removed.
-fn cgroups_of(root: &Path) -> Vec<PathBuf> {
-    let name = fs::read_to_string(root.join("run/cgroup")).unwrap_or_default();
-    let base = PathBuf::from(name.trim());
-    if base.as_os_str().is_empty() {
-        return Vec::new();
-    }
-    let Ok(entries) = fs::read_dir(base) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
         .collect()
 }
