@@ -373,6 +373,8 @@ impl Core {
 
     fn datagram(&mut self, datagram: Datagram) {
         let host = self.hosts.get_ref().host_of(datagram.pid);
+        // The number could have become another process's, if the sender has ended.
+        let host = host.filter(|_| datagram.has_its_number());
         match (notify::parse(&datagram.bytes), host) {
             (Ok(said), Some(host)) => self.said(host, said),
             (Ok(_), None)

@@ -186,25 +186,6 @@ impl Layout {
         self.lib().join("lock")
     }
 
-    /// A word that tells instances apart in names of cgroups; empty for the system's.
-    ///
-    /// FNV-1a of the root's path: it must not change between versions, or a new daemon would not
-    /// find the services of the old one.
-    pub fn tag(&self) -> String {
-        use std::os::unix::ffi::OsStrExt;
-        let Some(root) = &self.root else {
-            return String::new();
-        };
-        let hash = root
-            .as_os_str()
-            .as_bytes()
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-            });
-        format!("{hash:016x}")
-    }
-
     /// Checks the root and makes the folders that a daemon needs.
     ///
     /// # Errors

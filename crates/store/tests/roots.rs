@@ -109,15 +109,6 @@ fn a_root_that_is_a_file_is_refused() {
 }
 
 #[test]
-fn every_root_has_a_tag_of_its_own_that_never_changes() {
-    assert_eq!(Layout::system().tag(), "");
-    let tag = |path: &str| Layout::at(path.as_ref()).unwrap().tag();
-    // What FNV-1a, reckoned apart from this code, gives for the one byte.
-    assert_eq!(tag("/"), "af63a24c860189fe");
-    assert_ne!(tag("/a"), tag("/b"));
-}
-
-#[test]
 fn the_second_daemon_is_told_who_the_first_is() {
     let dir = Scratch::new();
     let layout = Layout::at(dir.path()).unwrap();

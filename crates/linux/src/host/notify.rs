@@ -9,7 +9,6 @@ use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -32,8 +31,21 @@ pub struct Datagram {
     pub pid: u32,
     /// Its user at that moment.
     pub uid: u32,
-    /// The process itself, where the kernel gives it: while this is held, `pid` means no other.
+    /// The process itself, where the kernel gives it.
     pub pidfd: Option<OwnedFd>,
+}
+
+impl Datagram {
+    /// Whether `pid` has meant the sender until now; true where that cannot be known.
+    ///
+    /// A process that has ended keeps its number until somebody has waited for it. What was found
+    /// out by the number counts if this is true afterwards.
+    pub fn has_its_number(&self) -> bool {
+        self.pidfd.as_ref().is_none_or(|pidfd| {
+            let asked = super::sys::pidfd_signal(pidfd.as_fd(), 0);
+            !asked.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+        })
+    }
 }
 
 /// A bound datagram socket; readable when there is something to [`receive`](Self::receive).
@@ -218,15 +230,7 @@ impl AsRawFd for NotifySocket {
 }
 
 fn abstract_name(path: &Path) -> String {
-    // FNV-1a: the name has to be the same after a restart.
-    let hash = path
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-        });
-    format!("arrival/notify/{hash:016x}")
+    format!("arrival/notify/{}", super::sys::tag(path))
 }
 
 /// Binds a socket to a path of any length, through its folder's descriptor, replacing an old socket.
@@ -278,6 +282,35 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o666
         );
+    }
+
+    #[test]
+    fn a_sender_keeps_its_number_until_somebody_has_waited_for_it() {
+        let folder = Folder::new();
+        let path = folder.0.join("notify");
+        let mut socket = NotifySocket::bind(&path).unwrap();
+        // SAFETY: the child makes system calls only, on data prepared before.
+        let child = unsafe {
+            let client = UnixDatagram::unbound().unwrap();
+            client.connect(&path).unwrap();
+            match libc::fork() {
+                0 => {
+                    libc::send(client.as_raw_fd(), c"READY=1".as_ptr().cast(), 7, 0);
+                    libc::_exit(0)
+                }
+                child => child,
+            }
+        };
+        let mut ended = None;
+        while ended.is_none() {
+            ended = socket.receive().unwrap();
+        }
+        let datagram = ended.unwrap();
+        assert_eq!(datagram.pid, child.unsigned_abs());
+        assert!(datagram.has_its_number());
+        // SAFETY: a null status is allowed.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        assert_eq!(datagram.has_its_number(), datagram.pidfd.is_none());
     }
 
     #[test]
