@@ -12,12 +12,15 @@
 //! <https://varlink.org/Service>. Keys that nobody knows are ignored, as Varlink asks; a `null` counts
 //! as absent.
 
-use std::cell::RefCell;
+mod parameters;
+mod service_error;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+use parameters::from_parameters;
+pub use service_error::ServiceError;
 
 /// The interface that every Varlink service has.
 pub const SERVICE_INTERFACE: &str = "org.varlink.service";
@@ -285,152 +288,12 @@ impl Reply {
     }
 }
 
-/// The errors that every Varlink service may answer with.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServiceError {
-    /// No such interface.
-    #[error("there is no interface '{interface}'")]
-    InterfaceNotFound {
-        /// The interface that was asked for.
-        interface: String,
-    },
-    /// No such method in the interface.
-    #[error("there is no method '{method}'")]
-    MethodNotFound {
-        /// The method that was asked for.
-        method: String,
-    },
-    /// The method is described but not there.
-    #[error("the method '{method}' is not implemented")]
-    MethodNotImplemented {
-        /// The method that was asked for.
-        method: String,
-    },
-    /// A parameter is missing or has a wrong value.
-    #[error("the parameter '{parameter}' is missing or wrong")]
-    InvalidParameter {
-        /// Its name.
-        parameter: String,
-    },
-    /// The caller may not do this.
-    #[error("permission denied")]
-    PermissionDenied,
-    /// The method has many replies, and the call did not say `more`.
-    #[error("the call must say 'more'")]
-    ExpectedMore,
-}
-
-impl ServiceError {
-    /// The error as a reply.
-    pub fn to_reply(&self) -> Reply {
-        let (name, key, value) = match self {
-            ServiceError::InterfaceNotFound { interface } => {
-                ("InterfaceNotFound", "interface", interface.as_str())
-            }
-            ServiceError::MethodNotFound { method } => {
-                ("MethodNotFound", "method", method.as_str())
-            }
-            ServiceError::MethodNotImplemented { method } => {
-                ("MethodNotImplemented", "method", method.as_str())
-            }
-            ServiceError::InvalidParameter { parameter } => {
-                ("InvalidParameter", "parameter", parameter.as_str())
-            }
-            ServiceError::PermissionDenied => ("PermissionDenied", "", ""),
-            ServiceError::ExpectedMore => ("ExpectedMore", "", ""),
-        };
-        let mut parameters = Map::new();
-        if !key.is_empty() {
-            parameters.insert(key.to_owned(), json!(value));
-        }
-        Reply::error(format!("{SERVICE_INTERFACE}.{name}"), parameters)
-    }
-
-    /// The error in a reply, if it is one of these.
-    pub fn from_reply(reply: &Reply) -> Option<Self> {
-        let (interface, name) = reply.error.as_deref()?.rsplit_once('.')?;
-        if interface != SERVICE_INTERFACE {
-            return None;
-        }
-        let text = |key: &str| {
-            let value = reply.parameters.get(key).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
-        };
-        Some(match name {
-            "InterfaceNotFound" => ServiceError::InterfaceNotFound {
-                interface: text("interface"),
-            },
-            "MethodNotFound" => ServiceError::MethodNotFound {
-                method: text("method"),
-            },
-            "MethodNotImplemented" => ServiceError::MethodNotImplemented {
-                method: text("method"),
-            },
-            "InvalidParameter" => ServiceError::InvalidParameter {
-                parameter: text("parameter"),
-            },
-            "PermissionDenied" => ServiceError::PermissionDenied,
-            "ExpectedMore" => ServiceError::ExpectedMore,
-            _ => return None,
-        })
-    }
-}
-
-/// Reads parameters as a type; an error comes with the name of the parameter that caused it.
-fn from_parameters<T: DeserializeOwned>(parameters: &Parameters) -> Result<T, (String, String)> {
-    let current = RefCell::new(String::new());
-    let fields = Fields {
-        rest: parameters.iter(),
-        value: None,
-        current: &current,
-    };
-    T::deserialize(MapAccessDeserializer::new(fields)).map_err(|error| {
-        let message = error.to_string();
-        // serde names a missing or unknown field in backticks, after all values were read.
-        let named = ["missing field `", "unknown field `", "duplicate field `"]
-            .iter()
-            .find_map(|start| message.strip_prefix(start)?.split_once('`'))
-            .map(|(name, _)| name.to_owned());
-        (named.unwrap_or_else(|| current.take()), message)
-    })
-}
-
-/// The parameters as serde reads them, remembering which one is being read.
-struct Fields<'a> {
-    rest: serde_json::map::Iter<'a>,
-    value: Option<&'a Value>,
-    current: &'a RefCell<String>,
-}
-
-impl<'de> MapAccess<'de> for Fields<'de> {
-    type Error = serde_json::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Self::Error> {
-        let Some((key, value)) = self.rest.next() else {
-            return Ok(None);
-        };
-        self.value = Some(value);
-        self.current.replace(key.clone());
-        let key = serde::de::value::StrDeserializer::<Self::Error>::new(key);
-        seed.deserialize(key).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, Self::Error> {
-        seed.deserialize(self.value.take().unwrap_or(&Value::Null))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
