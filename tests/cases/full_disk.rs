@@ -34,6 +34,15 @@ impl Drop for Ballast {
     }
 }
 
+/// Two services, and little space for everything that the manager writes.
+fn with_small_disks(world: &mut World) {
+    for below in WRITTEN {
+        world.small_disk(below);
+    }
+    world.follow("lab", "lab*", &[], "");
+    world.follow("oth", "oth*", &[], "");
+}
+
 fn fill(world: &World) -> Vec<Ballast> {
     WRITTEN
         .map(|below| Ballast::in_folder(&world.root.join(below)))
@@ -63,11 +72,7 @@ fn flap_until_unsaved(world: &World) {
 case!(
     a_full_disk_keeps_no_service_from_its_device_and_fails_enabling_exactly as Root,
     |world: &mut World| {
-        for below in WRITTEN {
-            world.small_disk(below);
-        }
-        world.follow("lab", "lab*", &[], "");
-        world.follow("oth", "oth*", &[], "");
+        with_small_disks(world);
         world.start();
         let manager = world.daemon_pid();
         let ballast = fill(world);
@@ -120,11 +125,7 @@ case!(
 case!(
     a_manager_starts_on_a_full_disk_and_goes_on_with_its_services as Root,
     |world: &mut World| {
-        for below in WRITTEN {
-            world.small_disk(below);
-        }
-        world.follow("lab", "lab*", &[], "");
-        world.follow("oth", "oth*", &[], "");
+        with_small_disks(world);
         world.start();
         let _lab = Link::bridge("lab0");
         let before = world.wait_state("lab", "RUNNING");
@@ -145,11 +146,7 @@ case!(
 case!(
     a_manager_whose_first_start_is_on_a_full_disk_saves_its_state_once_there_is_room as Root,
     |world: &mut World| {
-        for below in WRITTEN {
-            world.small_disk(below);
-        }
-        world.follow("lab", "lab*", &[], "");
-        world.follow("oth", "oth*", &[], "");
+        with_small_disks(world);
         let ballast = fill(world);
         world.start();
         assert!(unsaved(world), "{:?}", world.info().problems);

@@ -337,17 +337,7 @@ impl Known {
         });
         let stays: BTreeSet<Key> = pairs.collect();
         let told = std::mem::replace(&mut self.told, collected.clone());
-        let record = |kind| Notice {
-            cursor: cursor.to_owned(),
-            previous: None,
-            time_ns: now_ns,
-            kind,
-            interface: None,
-            state: None,
-            source: None,
-            lost: None,
-            complete: None,
-        };
+        let record = |kind| Notice::new(kind, cursor, now_ns);
         let mut resync = record(NoticeKind::Resync);
         resync.source = Some("connection".to_owned());
         self.tell(resync, out);

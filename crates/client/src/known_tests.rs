@@ -49,17 +49,7 @@ impl World {
     }
 
     fn notice(&self, kind: NoticeKind) -> Notice {
-        Notice {
-            cursor: format!("{}-{}", self.epoch, self.n),
-            previous: None,
-            time_ns: self.n,
-            kind,
-            interface: None,
-            state: None,
-            source: None,
-            lost: None,
-            complete: None,
-        }
+        Notice::new(kind, format!("{}-{}", self.epoch, self.n), self.n)
     }
 
     fn step(&mut self, step: Step) -> Vec<Notice> {

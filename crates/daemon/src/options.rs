@@ -114,15 +114,7 @@ impl Options {
                 }
                 "--uevent-buffer" => options.uevent_buffer = Some(bytes(name, &value()?)?),
                 "--log-level" => {
-                    let levels = [
-                        LogLevel::Error,
-                        LogLevel::Warn,
-                        LogLevel::Info,
-                        LogLevel::Debug,
-                        LogLevel::Trace,
-                    ]
-                    .map(|level| (level.name(), level));
-                    options.log_level = Some(choice(name, &value()?, &levels)?);
+                    options.log_level = Some(choice(name, &value()?, &LogLevel::by_name())?);
                 }
                 "--no-udev" | "--help" | "-h" | "--version" | "-V" if inline.is_some() => {
                     return Err(UsageError(format!("{name} takes no value")));

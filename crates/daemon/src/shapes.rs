@@ -156,17 +156,12 @@ fn state(change: StateChange) -> session::StateChange {
 
 /// One record of a session's stream.
 pub(crate) fn notice(notice: Notice) -> session::Notice {
-    let mut out = session::Notice {
-        cursor: notice.cursor.to_string(),
-        previous: notice.previous.map(|cursor| cursor.to_string()),
-        time_ns: notice.time.0,
-        kind: session::NoticeKind::Snapshot,
-        interface: None,
-        state: None,
-        source: None,
-        lost: None,
-        complete: None,
-    };
+    let mut out = session::Notice::new(
+        session::NoticeKind::Snapshot,
+        notice.cursor.to_string(),
+        notice.time.0,
+    );
+    out.previous = notice.previous.map(|cursor| cursor.to_string());
     let tell = |one: &Interface| Some(interface(one, notice.cursor));
     match notice.kind {
         NoticeKind::Interface(one) => out.interface = tell(&one),

@@ -34,6 +34,18 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// Every level with the word for it, the fewest messages first.
+    pub fn by_name() -> [(&'static str, LogLevel); 5] {
+        [
+            LogLevel::Error,
+            LogLevel::Warn,
+            LogLevel::Info,
+            LogLevel::Debug,
+            LogLevel::Trace,
+        ]
+        .map(|level| (level.name(), level))
+    }
+
     /// The word in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -119,15 +131,7 @@ impl Settings {
         if let Some(group) = top.line(report, "administrators", 256) {
             settings.administrators = Some(group.value);
         }
-        let levels = [
-            LogLevel::Error,
-            LogLevel::Warn,
-            LogLevel::Info,
-            LogLevel::Debug,
-            LogLevel::Trace,
-        ]
-        .map(|level| (level.name(), level));
-        if let Some(level) = top.choice(report, "log_level", &levels) {
+        if let Some(level) = top.choice(report, "log_level", &LogLevel::by_name()) {
             settings.log_level = level.value;
         }
         if let Some(bytes) = top.number(report, "uevent_buffer", 64 * 1024..=1024 * 1024 * 1024) {

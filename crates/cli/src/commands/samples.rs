@@ -191,17 +191,7 @@ pub(super) fn info() -> InfoReply {
 }
 
 pub(super) fn notice(kind: NoticeKind) -> Notice {
-    Notice {
-        cursor: "17-9".to_owned(),
-        previous: None,
-        time_ns: 5,
-        kind,
-        interface: None,
-        state: None,
-        source: None,
-        lost: None,
-        complete: None,
-    }
+    Notice::new(kind, "17-9", 5)
 }
 
 pub(super) fn state() -> StateChange {

@@ -65,6 +65,23 @@ pub struct Notice {
     pub complete: Option<bool>,
 }
 
+impl Notice {
+    /// A notice that says nothing but what it is.
+    pub fn new(kind: NoticeKind, cursor: impl Into<String>, time_ns: u64) -> Self {
+        Notice {
+            cursor: cursor.into(),
+            previous: None,
+            time_ns,
+            kind,
+            interface: None,
+            state: None,
+            source: None,
+            lost: None,
+            complete: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
     pub ask: u64,
