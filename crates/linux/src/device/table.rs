@@ -159,6 +159,8 @@ impl Table {
                 })
             })
             .collect();
+        // It took over the room of what it was made from, which is many times larger.
+        known.interfaces.shrink_to_fit();
         self.put_back(path, Some(known));
         change
     }
