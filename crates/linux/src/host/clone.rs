@@ -84,6 +84,8 @@ pub(super) struct Orders {
     pub(super) nofile: [u64; 2],
     /// Nonzero: set `nofile`.
     pub(super) set_nofile: u32,
+    /// Who makes a probe, and whom it must not outlive.
+    pub(super) maker: u32,
 }
 
 /// Makes the process. On success the child owns nothing of ours once this returns (copied or executed).
@@ -353,9 +355,11 @@ unsafe extern "C" fn child(orders: *const Orders) -> ! {
                 0,
                 0,
             );
-            // The daemon may have been gone before that call.
-            let time = [PROBE_SECONDS, 0];
-            raw(libc::SYS_ppoll, 0, 0, time.as_ptr().addr(), 0, 0);
+            // It may have been gone before that call, and then nothing signals.
+            if raw(libc::SYS_getppid, 0, 0, 0, 0, 0) == orders.maker as isize {
+                let time = [PROBE_SECONDS, 0];
+                raw(libc::SYS_ppoll, 0, 0, time.as_ptr().addr(), 0, 0);
+            }
             exit()
         }
 
@@ -620,6 +624,22 @@ mod tests {
         assert!(
             started.elapsed().as_secs() < PROBE_SECONDS.unsigned_abs(),
             "it ended only when its time was over"
+        );
+    }
+
+    #[test]
+    fn a_probe_whose_maker_is_gone_ends_at_once() {
+        let lock = super::super::reap::spawning();
+        let mut orders = Orders::probe();
+        // What the child finds when this process was killed before it could ask to be signalled.
+        orders.maker = u32::MAX >> 2;
+        let started = std::time::Instant::now();
+        let (_, pidfd) = start(&mut orders, None, false).unwrap();
+        super::super::sys::wait(pidfd.as_fd());
+        drop(lock);
+        assert!(
+            started.elapsed().as_secs() < PROBE_SECONDS.unsigned_abs(),
+            "it waited for nobody"
         );
     }
 

@@ -222,6 +222,7 @@ impl Prepared {
                 ]
             }),
             set_nofile: u32::from(nofile.is_some()),
+            maker: 0,
         };
         let shared = ids.is_none_or(|ids| ids.uid == rustix::process::geteuid().as_raw());
 
@@ -286,6 +287,7 @@ impl Orders {
             umask: 0,
             nofile: [0; 2],
             set_nofile: 0,
+            maker: std::process::id(),
         }
     }
 }
