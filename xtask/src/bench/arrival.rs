@@ -43,17 +43,19 @@ const CONTENDERS: [(&str, &str); 5] = [
 
 const WARM_UP: usize = 20;
 const ROUNDS: usize = 2_000;
+/// Fewer, since it is the kernel that takes its time here.
+const REMOVALS: usize = 500;
 
 pub(super) fn run(options: Options) -> Outcome<Vec<Row>> {
-    Ok(both(options)?.0)
+    Ok(both(options.samples(ROUNDS))?.0)
 }
 
 pub(super) fn run_removal(options: Options) -> Outcome<Vec<Row>> {
-    Ok(both(options)?.1)
+    Ok(both(options.samples(REMOVALS))?.1)
 }
 
 /// Rows of arrivals, and rows of removals.
-fn both(options: Options) -> Outcome<(Vec<Row>, Vec<Row>)> {
+fn both(rounds: usize) -> Outcome<(Vec<Row>, Vec<Row>)> {
     peers::fetch()?;
     Programs::build()?;
     let mut worlds = Vec::new();
@@ -62,7 +64,7 @@ fn both(options: Options) -> Outcome<(Vec<Row>, Vec<Row>)> {
     }
     let mut arrivals = vec![Vec::new(); worlds.len()];
     let mut removals = vec![Vec::new(); worlds.len()];
-    for round in 0..WARM_UP + options.samples(ROUNDS) {
+    for round in 0..WARM_UP + rounds {
         let times = arrivals.iter_mut().zip(&mut removals);
         for ((_, world), (arrivals, removals)) in worlds.iter_mut().zip(times) {
             let arrival: u64 = world.ask("arrive")?;
