@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arrival_engine::Engine;
 use arrival_engine::api::{self, Event};
 use arrival_linux::device::{DeviceConfig, DeviceSource};
+use arrival_linux::host::identity;
 use arrival_linux::host::notify::{self, NotifySocket};
 use arrival_linux::host::{Adopted, HostId, Hosts, Wanted, raise_open_files};
 use arrival_linux::memory;
@@ -32,7 +33,7 @@ use crate::connection::{Gate, Incoming, listen};
 use crate::core::{Core, Ending, Facts, Sources, log_problem};
 use crate::files::{Files, Reader};
 use crate::log;
-use crate::names::{Names, group_id};
+use crate::names::Names;
 use crate::options::{Containment, Options};
 use crate::program::Surroundings;
 use crate::readable::readable;
@@ -172,11 +173,9 @@ async fn serve(
     let access = AccessPolicy {
         own_uid: rustix::process::geteuid().as_raw(),
         administrators: settings.administrators.as_deref().and_then(|group| {
-            let found = group_id(group);
-            if found.is_none() {
-                tracing::error!("arrivald.toml: the group '{group}' does not exist");
-            }
-            found
+            identity::group(group)
+                .inspect_err(|error| tracing::error!("arrivald.toml: {error}"))
+                .ok()
         }),
     };
 

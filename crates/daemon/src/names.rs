@@ -1,8 +1,6 @@
 //! Whom services run as: looked up once, by a short-lived child, before anything is started.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrival_linux::host::Credentials;
@@ -24,9 +22,7 @@ pub(crate) struct Person {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NameError {
     #[error(transparent)]
-    User(#[from] IdentityError),
-    #[error("group '{0}' does not exist")]
-    NoGroup(String),
+    Unknown(#[from] IdentityError),
     #[error("cannot run with group '{0}': this daemon is not root")]
     NotRoot(String),
 }
@@ -73,7 +69,7 @@ fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Person, NameError>
         None => None,
     };
     if let Some(group) = group {
-        let gid = group_id(group).ok_or_else(|| NameError::NoGroup(group.to_owned()))?;
+        let gid = identity::group(group)?;
         if rustix::process::geteuid().is_root() {
             let mut ids = credentials.unwrap_or(Credentials {
                 uid: found.uid,
@@ -96,52 +92,10 @@ fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Person, NameError>
     })
 }
 
-/// The id of a group by its name or number: from group(5), else from whatever getent(1) asks.
-pub(crate) fn group_id(group: &str) -> Option<u32> {
-    if let Ok(number) = group.parse() {
-        return Some(number).filter(|gid| *gid != u32::MAX);
-    }
-    let in_file = fs::read("/etc/group")
-        .ok()
-        .and_then(|bytes| in_groups(&String::from_utf8_lossy(&bytes), group));
-    in_file.or_else(|| {
-        // Name services load other people's code; that happens in a child.
-        let output = Command::new("/usr/bin/getent")
-            .args(["group", group])
-            .env_clear()
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        in_groups(&String::from_utf8_lossy(&output.stdout), group)
-    })
-}
-
-fn in_groups(text: &str, group: &str) -> Option<u32> {
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let found = fields.next() == Some(group);
-        found
-            .then(|| fields.nth(1)?.parse().ok())
-            .flatten()
-            .filter(|gid| *gid != u32::MAX)
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_group_is_found_by_name_and_number() {
-        let text = "root:x:0:\nscanner:x:113:saned,me\nbad:x:z:\n";
-        assert_eq!(in_groups(text, "scanner"), Some(113));
-        assert_eq!(in_groups(text, "bad"), None);
-        assert_eq!(in_groups(text, "scan"), None);
-        assert_eq!(group_id("42"), Some(42));
-        assert_eq!(group_id("4294967295"), None);
-    }
 
     #[test]
     fn a_service_without_a_user_keeps_the_daemons_identity() {

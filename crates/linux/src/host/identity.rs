@@ -77,6 +77,17 @@ pub enum IdentityError {
         /// What went wrong.
         cause: String,
     },
+    /// There is no group of this name.
+    #[error("group '{0}' does not exist")]
+    NoGroup(String),
+    /// The name service did not answer.
+    #[error("cannot look up group '{group}': {cause}")]
+    NoAnswerOfGroup {
+        /// Which was looked up.
+        group: String,
+        /// What went wrong.
+        cause: String,
+    },
     /// Not a name at all.
     #[error("'{0}' is not a user name")]
     BadName(String),
@@ -106,6 +117,47 @@ pub fn resolve(user: &str) -> Result<Identity, IdentityError> {
         });
     }
     Ok(found)
+}
+
+/// The id of a group by name or number. May block for as long as the name service needs, up to some seconds.
+///
+/// # Errors
+/// There is no such group, or it cannot be found out.
+pub fn group(group: &str) -> Result<u32, IdentityError> {
+    let none = || IdentityError::NoGroup(group.to_owned());
+    if let Ok(number) = group.parse() {
+        return Some(number).filter(|gid| *gid != u32::MAX).ok_or_else(none);
+    }
+    if group.is_empty() || group.starts_with('-') {
+        return Err(none());
+    }
+    let in_file = read("/etc/group").ok();
+    if let Some(gid) = in_file.and_then(|text| group_in(&text, group)) {
+        return Ok(gid);
+    }
+    let answer = GETENT
+        .into_iter()
+        .find(|path| fs::metadata(path).is_ok())
+        .map_or(Ok(None), |getent| ask(getent, &["group", group], PATIENCE))
+        .map_err(|cause| IdentityError::NoAnswerOfGroup {
+            group: group.to_owned(),
+            cause,
+        })?;
+    answer
+        .and_then(|text| group_in(&text, group))
+        .ok_or_else(none)
+}
+
+/// The id of the group of this name in the form of group(5).
+fn group_in(text: &str, group: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let found = fields.next() == Some(group);
+        found
+            .then(|| fields.nth(1)?.parse().ok())
+            .flatten()
+            .filter(|gid| *gid != u32::MAX)
+    })
 }
 
 /// The user this process runs as, with the groups it has now.
@@ -356,6 +408,20 @@ mod tests {
                 matches!(resolve(bad), Err(IdentityError::BadName(_))),
                 "{bad:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_group_is_found_by_name_and_number() {
+        let text = "root:x:0:\nscanner:x:113:saned,me\nbad:x:z:\n";
+        assert_eq!(group_in(text, "scanner"), Some(113));
+        assert_eq!(group_in(text, "bad"), None);
+        assert_eq!(group_in(text, "scan"), None);
+        assert_eq!(group("42").unwrap(), 42);
+        assert_eq!(group("root").unwrap(), 0);
+        for none in ["4294967295", "", "-x", "arrival-no-such-group"] {
+            let error = group(none).unwrap_err().to_string();
+            assert_eq!(error, format!("group '{none}' does not exist"));
         }
     }
 
