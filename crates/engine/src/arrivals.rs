@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrival_model::definition::{Definition, Protocol, Replug};
-use arrival_model::interface::Interface;
+use arrival_model::interface::{Interface, Owner};
 use arrival_model::state::{Accepts, Control, Desired, HeldBack, ServiceState, StartReason};
 use arrival_model::time::Time;
 
@@ -55,14 +55,15 @@ impl Engine {
         if entry.interface == interface {
             return;
         }
-        let became_usable = interface.usable && entry.usable.is_none();
-        entry.interface = interface;
+        let was_usable = entry.usable.is_some();
+        let old = std::mem::replace(&mut entry.interface, interface);
         self.dirty.insert(Dirty::Interface(number));
-        if became_usable {
+        if entry.interface.usable && !was_usable {
             entry.usable = Some(n);
-            self.n = n;
-            self.tell_arrival(now, number, true);
         }
+        // For those who wait for the other moment, or for other ids, nothing has changed.
+        self.n = n;
+        self.tell_change(now, number, &old, was_usable);
         self.offer(now, number);
     }
 
@@ -78,7 +79,7 @@ impl Engine {
         };
         self.interfaces.insert(number, entry);
         self.dirty.insert(Dirty::Interface(number));
-        self.tell_arrival(now, number, false);
+        self.tell_arrival(now, number);
         self.offer(now, number);
     }
 
@@ -87,6 +88,7 @@ impl Engine {
         let Some(entry) = self.interfaces.get(number) else {
             return;
         };
+        let n = self.n;
         let ids = FoldedIds::of(&entry.interface);
         let mut wanted: BTreeMap<Slot, u64> = BTreeMap::new();
         for slot in self.index.candidates(entry.interface.key.class, &ids) {
@@ -106,12 +108,23 @@ impl Engine {
             self.lost(now, *slot, number);
         }
         for (slot, cursor) in wanted {
-            if !before.contains(&slot) {
-                if let Some(instance) = self.instance_mut(slot) {
-                    instance.present.insert(number, cursor);
-                }
-                self.arrived(now, slot);
+            let Some(instance) = self.instances.get_mut(slot) else {
+                continue;
+            };
+            instance.present.insert(number, cursor);
+            if before.contains(&slot) {
+                continue;
             }
+            if cursor < n
+                && let Some(run) = &mut instance.life.run
+                && (run.stop.is_some() || run.session.is_none())
+            {
+                // It was there before, and is wanted only since its ids have changed: its cursor
+                // cannot say that this is an arrival.
+                run.again = true;
+                self.dirty.insert(Dirty::Life(slot));
+            }
+            self.arrived(now, slot);
         }
     }
 
@@ -135,7 +148,10 @@ impl Engine {
         let missing: Vec<Number> = self
             .interfaces
             .iter()
-            .filter(|(_, entry)| !keys.contains(&entry.interface.key))
+            .filter(|(_, entry)| {
+                let key = &entry.interface.key;
+                matches!(key.owner, Owner::Device { .. }) && !keys.contains(key)
+            })
             .map(|(number, _)| number)
             .collect();
         for number in missing {

@@ -141,6 +141,7 @@ impl Engine {
             if let Some(run) = run.filter(|run| run.stop.is_some()) {
                 // The trigger was registered while the service stops: remembered until it has.
                 run.again = true;
+                self.dirty.insert(Dirty::Life(slot));
             }
             self.arrived(now, slot);
         }
@@ -198,7 +199,8 @@ impl Engine {
             self.dirty.insert(Dirty::Engine);
             for slot in self.slots() {
                 let auto = self.instance(slot).is_some_and(|instance| {
-                    instance.definition.start == StartType::Auto
+                    self.shutdown.is_none()
+                        && instance.definition.start == StartType::Auto
                         && instance.enabled
                         && instance.life.run.is_none()
                 });

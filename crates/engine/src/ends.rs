@@ -173,7 +173,9 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(slot) else {
             return;
         };
-        instance.life.retry_by_hand = false;
+        if std::mem::take(&mut instance.life.retry_by_hand) {
+            self.dirty.insert(Dirty::Life(slot));
+        }
         if instance.life.retry_at.is_some() {
             self.timers
                 .set(Timer::Retry(slot), &mut instance.life.retry_at, None);

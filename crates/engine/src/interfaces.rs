@@ -6,7 +6,8 @@
 //!                                 those who wait for usable; usable -> not usable changes nothing
 //! Gone(key), key known            it is removed, with its last known attributes
 //! Gone(key), key unknown          nothing: late, or of an incarnation that was replaced
-//! Snapshot(all)                   Gone for each that is missing, then Present for each
+//! Snapshot(all)                   Gone for each of a device that is missing, then Present for each;
+//!                                 what programs advertise is not touched
 //! ```
 //!
 //! Each entry remembers the cursor of its two moments, appeared and usable. They are what a run's

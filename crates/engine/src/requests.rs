@@ -364,8 +364,9 @@ impl Engine {
         if run.queued > 0 {
             return Err(Denied::Changed("a trigger event".to_owned()));
         }
+        // A cursor that lies ahead must not hide what arrives until then.
         let horizon = if cursor.epoch == epoch {
-            cursor.n
+            cursor.n.min(self.n)
         } else {
             self.n
         };

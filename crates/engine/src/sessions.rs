@@ -18,6 +18,7 @@ use arrival_model::access::Peer;
 use arrival_model::cursor::Cursor;
 use arrival_model::interface::Interface;
 use arrival_model::time::Time;
+use arrival_model::trigger::Wait;
 
 use crate::api::{Effect, Filter, HostId, Notice, NoticeKind, SessionId, StateChange};
 use crate::index::{FoldedIds, Slot};
@@ -88,7 +89,7 @@ impl Engine {
             entry.snapshot_wanted = true;
             entry.snapshot.clear();
             let kind = NoticeKind::SubscriberOverrun { lost };
-            let previous = entry.previous.map(|n| Cursor { epoch, n });
+            let previous = entry.previous.replace(n).map(|n| Cursor { epoch, n });
             return Some(Notice {
                 cursor: Cursor { epoch, n },
                 previous,
@@ -197,8 +198,7 @@ impl Engine {
         }
     }
 
-    /// Tells of an arrival; `usable_only` if those who wait for "appeared" know of it already.
-    pub(crate) fn tell_arrival(&mut self, now: Time, number: Number, usable_only: bool) {
+    pub(crate) fn tell_arrival(&mut self, now: Time, number: Number) {
         let Some(entry) = self.interfaces.get(number) else {
             return;
         };
@@ -206,12 +206,36 @@ impl Engine {
         let ids = FoldedIds::of(&interface);
         let usable = entry.usable.is_some();
         self.publish(now, |filter| {
-            let its_moment = match filter.wait {
-                arrival_model::trigger::Wait::Appeared => !usable_only,
-                arrival_model::trigger::Wait::Usable => usable,
-            };
+            let its_moment = filter.wait == Wait::Appeared || usable;
             (its_moment && filter.wants(&interface, &ids))
                 .then(|| NoticeKind::Arrival(Arc::clone(&interface)))
+        });
+    }
+
+    /// Tells of an interface that has become usable or has other ids: it arrives for those whose
+    /// filter lets it through only now, and is removed for those whose filter did before.
+    pub(crate) fn tell_change(
+        &mut self,
+        now: Time,
+        number: Number,
+        old: &Arc<Interface>,
+        was_usable: bool,
+    ) {
+        let Some(entry) = self.interfaces.get(number) else {
+            return;
+        };
+        let new = entry.interface.clone();
+        let (old_ids, new_ids) = (FoldedIds::of(old), FoldedIds::of(&new));
+        let usable = entry.usable.is_some();
+        self.publish(now, |filter| {
+            let moment = |usable: bool| filter.wait == Wait::Appeared || usable;
+            let before = moment(was_usable) && filter.wants(old, &old_ids);
+            let after = moment(usable) && filter.wants(&new, &new_ids);
+            match (before, after) {
+                (false, true) => Some(NoticeKind::Arrival(Arc::clone(&new))),
+                (true, false) => Some(NoticeKind::Removal(Arc::clone(old))),
+                (true, true) | (false, false) => None,
+            }
         });
     }
 
