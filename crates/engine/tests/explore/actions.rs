@@ -526,6 +526,10 @@ impl World {
         for (service, before) in before.into_iter().enumerate() {
             if before && !starting(self, service) {
                 self.note_failure(service);
+                let mut hosts = self.hosts.iter_mut();
+                if let Some(host) = hosts.find(|host| host.service == service) {
+                    host.overdue = true;
+                }
             }
         }
         self.carry_out(scenario)

@@ -81,6 +81,8 @@ pub(crate) struct Host {
     pub(crate) ready: bool,
     /// It got SIGTERM.
     pub(crate) terminated: bool,
+    /// It took too long to start: it may be killed without being asked to end.
+    pub(crate) overdue: bool,
     /// A new manager waits to hear whether it is alive.
     pub(crate) owed: bool,
 }
@@ -367,6 +369,7 @@ impl World {
             phase: Phase::Spawning,
             ready: false,
             terminated: false,
+            overdue: false,
             owed: false,
         });
         Ok(())
@@ -380,6 +383,9 @@ impl World {
             return Err(format!("a signal for {id:?}, which is only being started"));
         }
         self.signals += 1;
+        if kill && host.phase == Phase::Alive && !host.terminated && !host.overdue {
+            return Err(format!("{id:?} is killed without having been asked to end"));
+        }
         if self.signals > self.signals_lost_after {
             return Ok(());
         }
@@ -502,7 +508,7 @@ impl World {
                 .services()
                 .any(|view| view.host == Some(host.id));
             (host.service, host.phase, host.ready).hash(&mut hasher);
-            (host.terminated, host.owed, current).hash(&mut hasher);
+            (host.terminated, host.overdue, host.owed, current).hash(&mut hasher);
         }
         for (_, service, enabled) in &self.saving {
             (service, enabled).hash(&mut hasher);
