@@ -383,7 +383,7 @@ impl World {
             return Err(format!("a signal for {id:?}, which is only being started"));
         }
         self.signals += 1;
-        if kill && host.phase == Phase::Alive && !host.terminated && !host.overdue {
+        if kill && host.phase == Phase::Alive && !host.terminated && !host.overdue && !host.owed {
             return Err(format!("{id:?} is killed without having been asked to end"));
         }
         if self.signals > self.signals_lost_after {
