@@ -13,6 +13,7 @@ mod play;
 mod reference;
 mod steps;
 mod subscriber;
+mod things;
 
 use proptest::prelude::*;
 
