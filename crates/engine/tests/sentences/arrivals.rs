@@ -271,6 +271,29 @@ fn linger_waits_before_the_stop_and_a_return_calls_it_off() {
 }
 
 #[test]
+fn a_return_while_lingering_makes_the_next_removal_wait_its_whole_time() {
+    let linger = Duration::from_secs(2);
+    let replug = Replug::Ignore;
+    let mut world = World::with(Definition {
+        linger,
+        replug,
+        ..definition()
+    });
+    let a = device("a", 1);
+    world.arrive(&a);
+    world.runs();
+    world.leave(&a);
+    world.pass(Duration::from_millis(1_500));
+    world.arrive(&a);
+    assert_eq!(world.view().note, None);
+    world.leave(&a);
+    world.pass(Duration::from_millis(1_999));
+    assert_eq!(world.state(), ServiceState::Running);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.state(), ServiceState::StopPending);
+}
+
+#[test]
 fn a_removal_takes_a_planned_restart_back() {
     let (mut world, a, spawn) = World::running();
     world.ends(&spawn, Exit::Signal(11));
