@@ -47,7 +47,8 @@ fn deep() -> Outcome<String> {
         .args(["test", "--no-fail-fast", "--profile", "tool"])
         .args(["-p", "arrival-model", "-p", "arrival-engine"])
         .args(["-p", "arrival-wire", "-p", "arrival-store"])
-        .args(["--", "--show-output"]);
+        // One at a time: a deep exploration takes up to 5 GB.
+        .args(["--", "--show-output", "--test-threads", "1"]);
     let count = count::run(&mut cargo)?;
     if count.good(true) {
         Ok(count.to_string())
