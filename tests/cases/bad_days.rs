@@ -29,7 +29,7 @@ case!(
         let check = world.arrival(&["check"]);
         assert_eq!(check.status.code(), Some(8), "{check:?}");
         let _link = Link::bridge("lab0");
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         fs::write(&path, good).unwrap();
         wait_for("the problem to go", || world.info().problems.is_empty());
     }

@@ -21,12 +21,12 @@ case!(
         world.start();
         assert_eq!(world.status("lab").state, "STOPPED");
         disk.attach(&image);
-        let running = world.wait_state("lab", "RUNNING");
+        let running = world.wait_running("lab");
         assert_eq!(running.starts, 1);
         disk.detach();
         world.wait_state("lab", "STOPPED");
         disk.attach(&image);
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         disk.detach();
         world.wait_state("lab", "STOPPED");
         assert_eq!(world.recorded("lab", "start").len(), 2);

@@ -54,7 +54,7 @@ case!(
         world.follow("lab", "lab*", &[], "");
         world.with(&["--uevent-buffer", "65536"]).start();
         let gone = Link::bridge("lab-gone");
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         assert_eq!(world.info().counters.overruns, 0);
         world.signal_daemon(libc::SIGSTOP);
         drop(gone);
@@ -94,7 +94,7 @@ case!(
         });
         // The next real arrival has been dealt with, so the spoof before it has been too.
         let _link = Link::bridge("lab0");
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         assert_eq!(
             world
                 .connect()

@@ -19,7 +19,7 @@ fn tap_story(world: &mut World) {
     world.start();
     let reader = Reader::start();
     let tap = Tap::new("lab0");
-    let running = world.wait_state("lab", "RUNNING");
+    let running = world.wait_running("lab");
     assert_eq!(running.starts, 1);
     assert_eq!(running.start_reason.as_deref(), Some("trigger"));
     assert_eq!(running.interfaces.len(), 1);
@@ -42,7 +42,7 @@ case!(other_devices_start_nothing as Root, |world| {
     world.start();
     let _other = Link::bridge("other0");
     let _lab = Link::bridge("lab0");
-    world.wait_state("lab", "RUNNING");
+    world.wait_running("lab");
     assert_eq!(world.recorded("lab", "start").len(), 1);
     let devices = world.connect().interfaces(Some("net")).unwrap();
     let mut names: Vec<&str> = devices.interfaces.iter().map(|i| i.name.as_str()).collect();
@@ -63,7 +63,7 @@ fn last_of_two(world: &mut World) {
     world.follow("lab", "lab*", &["--stop-ms", "50"], "replug = \"ignore\"");
     world.start();
     let first = Link::bridge("lab0");
-    let run = world.wait_state("lab", "RUNNING").run;
+    let run = world.wait_running("lab").run;
     let second = Link::bridge("lab1");
     wait_for("both interfaces", || {
         world.status("lab").interfaces.len() == 2
@@ -92,11 +92,7 @@ fn return_while_stopping(world: &mut World) {
     world.follow("lab", "lab*", &["--stop-ms", "1000"], "");
     world.start();
     let link = Link::veth("lab0", "peer0");
-    let first = world.wait_state("lab", "RUNNING");
-    // A program that is told to stop before its first statement takes no time to stop.
-    wait_for("the program to begin", || {
-        world.recorded("lab", "start").len() == 1
-    });
+    let first = world.wait_running("lab");
     drop(link);
     world.wait_state("lab", "STOP_PENDING");
     let back = Link::veth("lab0", "peer0");
@@ -110,7 +106,7 @@ fn return_while_stopping(world: &mut World) {
             .run
             .is_some_and(|run| Some(run) != first.run)
     });
-    world.wait_state("lab", "RUNNING");
+    world.wait_running("lab");
     assert_eq!(world.recorded("lab", "start").len(), 2);
     drop(back);
     world.wait_state("lab", "STOPPED");
@@ -134,7 +130,7 @@ fn stubborn(world: &mut World) {
     );
     world.start();
     let link = Link::bridge("lab0");
-    world.wait_state("lab", "RUNNING");
+    world.wait_running("lab");
     wait_for("the program and its child", || {
         arrival_tests::world::recorders(&world.root).len() == 2
     });
@@ -157,7 +153,7 @@ case!(what_the_command_line_says_is_what_is as Root, |world| {
         "{why}"
     );
     let _link = Link::bridge("lab0");
-    world.wait_state("lab", "RUNNING");
+    world.wait_running("lab");
     let status = world.arrival(&["status", "lab", "--json"]);
     assert_eq!(status.status.code(), Some(0));
     let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();

@@ -61,7 +61,7 @@ fn flap_until_unsaved(world: &World) {
     let mut turns = 0;
     while !unsaved(world) {
         let link = Link::bridge("lab0");
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         drop(link);
         world.wait_state("lab", "STOPPED");
         turns += 1;
@@ -94,7 +94,7 @@ case!(
         assert!(left.is_empty(), "{left:?}");
 
         let link = Link::bridge("lab0");
-        let running = world.wait_state("lab", "RUNNING");
+        let running = world.wait_running("lab");
         assert_eq!(running.held_back, None, "it is still enabled");
         assert_eq!(world.info().pid, manager);
 
@@ -107,7 +107,7 @@ case!(
         });
         world.end_daemon(libc::SIGKILL);
         world.start();
-        let after = world.wait_state("lab", "RUNNING");
+        let after = world.wait_running("lab");
         assert_eq!((after.pid, after.run), (running.pid, running.run));
         let _oth = Link::bridge("oth0");
         wait_for("the device to be seen", || {
@@ -128,15 +128,15 @@ case!(
         with_small_disks(world);
         world.start();
         let _lab = Link::bridge("lab0");
-        let before = world.wait_state("lab", "RUNNING");
+        let before = world.wait_running("lab");
         // It takes its pid out of the lock's file when it ends, which the ballast then fills.
         world.end_daemon(libc::SIGTERM);
         let ballast = fill(world);
         world.start();
-        let after = world.wait_state("lab", "RUNNING");
+        let after = world.wait_running("lab");
         assert_eq!((after.pid, after.run), (before.pid, before.run));
         let oth = Link::bridge("oth0");
-        world.wait_state("oth", "RUNNING");
+        world.wait_running("oth");
         drop(oth);
         world.wait_state("oth", "STOPPED");
         drop(ballast);
@@ -151,14 +151,14 @@ case!(
         world.start();
         assert!(unsaved(world), "{:?}", world.info().problems);
         let lab = Link::bridge("lab0");
-        let before = world.wait_state("lab", "RUNNING");
+        let before = world.wait_running("lab");
         drop(ballast);
         let _oth = Link::bridge("oth0");
-        world.wait_state("oth", "RUNNING");
+        world.wait_running("oth");
         wait_for("the state to be saved", || !unsaved(world));
         world.end_daemon(libc::SIGKILL);
         world.start();
-        let after = world.wait_state("lab", "RUNNING");
+        let after = world.wait_running("lab");
         assert_eq!((after.pid, after.run), (before.pid, before.run));
         drop(lab);
         world.wait_state("lab", "STOPPED");

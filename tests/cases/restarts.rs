@@ -25,7 +25,7 @@ fn over(world: &mut World, signal: i32) {
     world.follow("lab", "lab*", &[], "");
     world.start();
     let link = Link::bridge("lab0");
-    let before = world.wait_state("lab", "RUNNING");
+    let before = world.wait_running("lab");
     let manager = world.daemon_pid();
     world.end_daemon(signal);
     assert_eq!(
@@ -34,7 +34,7 @@ fn over(world: &mut World, signal: i32) {
     );
     world.start();
     assert_ne!(world.daemon_pid(), manager);
-    let after = world.wait_state("lab", "RUNNING");
+    let after = world.wait_running("lab");
     assert_eq!((after.pid, after.run), (before.pid, before.run));
     drop(link);
     world.wait_state("lab", "STOPPED");
@@ -48,13 +48,13 @@ case!(
         world.follow("oth", "oth*", &[], "");
         world.start();
         let lab = Link::bridge("lab0");
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         world.end_daemon(libc::SIGKILL);
         drop(lab);
         let _oth = Link::bridge("oth0");
         world.start();
         world.wait_state("lab", "STOPPED");
-        world.wait_state("oth", "RUNNING");
+        world.wait_running("oth");
     }
 );
 
@@ -64,7 +64,7 @@ case!(
         world.follow("lab", "lab*", &[], "");
         world.start();
         let _link = Link::bridge("lab0");
-        let before = world.wait_state("lab", "RUNNING");
+        let before = world.wait_running("lab");
         world.end_daemon(libc::SIGKILL);
         signal_process(before.pid.unwrap(), libc::SIGKILL);
         wait_for("its end", || {
@@ -73,7 +73,7 @@ case!(
         world.start();
         wait_for("another run", || world.recorded("lab", "start").len() == 2);
         assert_eq!(
-            world.wait_state("lab", "RUNNING").last_exit.as_deref(),
+            world.wait_running("lab").last_exit.as_deref(),
             Some("unknown")
         );
     }
@@ -85,7 +85,7 @@ case!(
         world.follow("lab", "lab*", &[], "");
         world.start();
         let first = Link::bridge("lab0");
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         let classes = vec!["lab-class".to_owned()];
         let subscription = Subscription {
             classes,

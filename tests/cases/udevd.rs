@@ -22,7 +22,7 @@ case!(
         let mut session = Session::open(&Root::at(&world.root), Some(&subscription)).unwrap();
         let link = Link::bridge("lab0");
         // udevd has not finished with it, and does not until the file is there.
-        world.wait_state("lab", "RUNNING");
+        world.wait_running("lab");
         assert!(!fs::exists(LET_GO).unwrap());
         let events = world.info().counters.events;
         fs::write(LET_GO, "").unwrap();

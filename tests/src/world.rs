@@ -257,6 +257,24 @@ impl World {
         }
     }
 
+    /// Waits until a service runs and its program has noted so itself: a program that is told to stop
+    /// before its first statement would note nothing.
+    #[track_caller]
+    pub fn wait_running(&self, service: &str) -> Service {
+        let mut now = self.wait_state(service, "RUNNING");
+        wait_for("the program to note its start", || {
+            now = self.status(service);
+            let pid = now.pid.unwrap_or_default();
+            let note = format!("start {pid} ");
+            now.state == "RUNNING"
+                && self
+                    .recorded(service, "start")
+                    .iter()
+                    .any(|line| line.starts_with(&note))
+        });
+        now
+    }
+
     /// What the manager says of itself.
     pub fn info(&self) -> InfoReply {
         self.connect().info().expect("the manager answers")
