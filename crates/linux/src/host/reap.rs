@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::sys;
-use super::tree::{Processes, Stat, own_session};
+use super::tree::{Processes, Stat};
 
 static SPAWNING: RwLock<()> = RwLock::new(());
 static MAINS: Mutex<BTreeMap<u32, u64>> = Mutex::new(BTreeMap::new());
@@ -82,5 +82,5 @@ fn is_orphan(pid: u32) -> bool {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .contains_key(&pid);
-    !kept && Stat::read(pid).is_some_and(|stat| stat.session != own_session())
+    !kept && Stat::read(pid).is_some_and(|stat| stat.session != sys::own_session())
 }

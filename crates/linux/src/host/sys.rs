@@ -51,6 +51,14 @@ pub(super) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// This process's session, or 0 if its leader is outside our PID namespace.
+///
+/// Source: getsid(2). rustix has no word for the 0, which is what a container's or a supervisor's first process often gets.
+pub(super) fn own_session() -> u32 {
+    // SAFETY: takes and gives a number.
+    unsafe { libc::getsid(0) }.unsigned_abs()
+}
+
 /// The child that is a zombie and was waiting longest, without taking it away.
 ///
 /// Source: waitid(2), WNOWAIT. `None`: no zombie, or no child at all.

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 
+use super::sys;
+
 /// The most that is read of one process's environment: the kernel's own limit for arguments is 2 MiB by default.
 const MAX_ENVIRON: u64 = 2 * 1024 * 1024;
 /// The longest parent chain that is followed.
@@ -159,7 +161,7 @@ impl Tree {
         self.sessions = members.iter().map(|stat| stat.session).collect();
         // A member that joined no session of its own must not make ours, or the system's, the host's.
         self.sessions.remove(&0);
-        self.sessions.remove(&own_session());
+        self.sessions.remove(&sys::own_session());
         members
     }
 
@@ -195,11 +197,6 @@ impl Tree {
             || self.sessions.contains(&stat.session)
             || carries(stat.pid, &self.token)
     }
-}
-
-/// This process's session.
-pub(super) fn own_session() -> u32 {
-    rustix::process::getsid(None).map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 /// Whether the process was executed with this host's token.
