@@ -3,7 +3,6 @@
 //! libtest runs cases in threads of one process, and a user namespace needs a process with a single
 //! thread; so a case starts its own test program again, in namespaces, with itself as the filter.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -78,8 +77,16 @@ pub fn run(who: As, name: &str, body: fn(&mut World)) {
         .env("ARRIVAL_PROGRAMS", &programs.dir)
         .current_dir("/");
     if who != As::BesideUdevd {
+        let tun = who == As::User && root && !is_for_everybody(TUN);
         // SAFETY: between fork and exec only system calls are made, on data prepared before.
-        unsafe { command.pre_exec(move || enter(who, root)) };
+        unsafe {
+            command.pre_exec(move || {
+                if tun {
+                    give_tun()?;
+                }
+                enter(who, root)
+            })
+        };
     }
     let output = match command.output() {
         Ok(output) => output,
@@ -94,8 +101,18 @@ pub fn run(who: As, name: &str, body: fn(&mut World)) {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() || !text.contains("1 passed") {
-        panic!("{name} as {who:?}: {}\n{text}\n{errors}", output.status);
+        panic!(
+            "{name} as {who:?}: {}\n{}",
+            output.status,
+            quoted(&text, &errors)
+        );
     }
+}
+
+/// What a test program printed, as no result of the one that shows it.
+fn quoted(text: &str, errors: &str) -> String {
+    let lines = text.lines().chain(errors.lines());
+    lines.map(|line| format!("| {line}\n")).collect()
 }
 
 /// The shipped programs and this test program, where every user can read them.
@@ -135,6 +152,34 @@ impl Drop for Programs {
     }
 }
 
+/// What makes taps; udevd lets everybody use it, the kernel alone only root.
+const TUN: &str = "/dev/net/tun";
+
+fn is_for_everybody(node: &str) -> bool {
+    fs::metadata(node).is_ok_and(|found| found.permissions().mode() & 0o006 == 0o006)
+}
+
+/// Gives this process alone a [`TUN`] that everybody may use; runs between fork and exec, as root.
+fn give_tun() -> io::Result<()> {
+    let (kind, dir, node) = (c"tmpfs", c"/dev/net", c"/dev/net/tun");
+    // SAFETY: plain system calls on strings that live as long as the program.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        keep_mounts_apart()?;
+        check(libc::mount(
+            kind.as_ptr(),
+            dir.as_ptr(),
+            kind.as_ptr(),
+            0,
+            std::ptr::null(),
+        ))?;
+        let device = libc::makedev(10, 200);
+        check(libc::mknod(node.as_ptr(), libc::S_IFCHR | 0o666, device))?;
+        // The mask of the caller took from the mode.
+        check(libc::chmod(node.as_ptr(), 0o666))
+    }
+}
+
 /// Enters the namespaces of a case; runs between fork and exec.
 fn enter(who: As, root: bool) -> io::Result<()> {
     let flags = match who {
@@ -160,7 +205,12 @@ fn enter(who: As, root: bool) -> io::Result<()> {
         fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
         fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
     }
-    let (none, root) = (c"none", CString::new("/")?);
+    keep_mounts_apart()
+}
+
+/// What is mounted from here on is seen by nobody else.
+fn keep_mounts_apart() -> io::Result<()> {
+    let (none, root) = (c"none", c"/");
     // SAFETY: the strings are valid for the call; MS_PRIVATE takes no data.
     check(unsafe {
         libc::mount(
