@@ -282,6 +282,30 @@ fn shutdown_stops_all_services_and_leaves_nothing() {
 }
 
 #[test]
+fn a_daemon_whose_session_is_led_from_outside_its_namespace_runs_services() {
+    if !crate::support::is_root() {
+        return crate::support::skip("root", "a PID namespace needs root");
+    }
+    for containment in ["auto", "process"] {
+        let root = Root::new();
+        let script = "sleep 1000 & exec sleep 1000";
+        root.define(
+            "a",
+            &format!("[service]\nexec = [\"/bin/sh\", \"-c\", {script:?}]\n"),
+        );
+        let daemon = How::first_of_its_namespace()
+            .option(&["--containment", containment])
+            .start(&root);
+        daemon.start("a");
+        daemon.stop("a");
+        assert_eq!(root.processes(), [0_i64; 0]);
+        daemon.start("a");
+        assert_eq!(daemon.shut_down(), 1);
+        assert_eq!(root.processes(), [0_i64; 0]);
+    }
+}
+
+#[test]
 fn a_full_disk_costs_the_state_and_the_log_but_no_service() {
     if !crate::support::is_root() {
         return crate::support::skip("root", "mounting a small file system needs root");

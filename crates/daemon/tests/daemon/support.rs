@@ -170,6 +170,14 @@ impl How {
         }
     }
 
+    /// As the first process of a PID namespace, whose session is led from outside of it.
+    pub(crate) fn first_of_its_namespace() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.arg(env!("CARGO_BIN_EXE_arrivald"));
+        How { command }
+    }
+
     pub(crate) fn option(mut self, arguments: &[&str]) -> Self {
         self.command.args(arguments);
         self
