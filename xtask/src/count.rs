@@ -22,9 +22,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
 
 use crate::{Outcome, workspace};
 
@@ -180,31 +184,121 @@ fn result(line: &str) -> Option<Count> {
     })
 }
 
+/// How long tests may print nothing. A test that waits for ever would keep the whole run from an
+/// answer; the longest that is not deep takes a minute, and compiling prints nothing here either.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long the output is waited for once `cargo test` has ended: what a test left running by
+/// mistake may hold it open.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
 /// Runs a `cargo test` to its end, shows what it prints, and counts.
-pub(crate) fn run(command: &mut Command) -> Outcome<Count> {
+///
+/// If it prints nothing for as long as `patience`, it is ended with all its processes and fails.
+pub(crate) fn run(command: &mut Command, patience: Duration) -> Outcome<Count> {
     let skips = workspace::target().join("skips");
     fs::write(&skips, "")?;
     // Tests that have become another user write to it too.
     fs::set_permissions(&skips, Permissions::from_mode(0o666))?;
     command.env("ARRIVAL_SKIPS", &skips);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().ok_or("no output to read")?;
+    let lines = lines_of(output);
     let mut counter = Counter::default();
-    if let Some(stdout) = child.stdout.take() {
-        let mut reader = BufReader::new(stdout);
-        let mut line = Vec::new();
-        let mut screen = io::stdout().lock();
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            let text = String::from_utf8_lossy(&line);
-            if counter.line(text.trim_end_matches(['\n', '\r'])) {
-                screen.write_all(&line)?;
-                screen.flush()?;
+    let mut screen = io::stdout().lock();
+    let mut heard = Instant::now();
+    let status = loop {
+        match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => {
+                heard = Instant::now();
+                let text = String::from_utf8_lossy(&line);
+                if counter.line(text.trim_end_matches(['\n', '\r'])) {
+                    screen.write_all(&line)?;
+                    screen.flush()?;
+                }
             }
-            line.clear();
+            Err(RecvTimeoutError::Disconnected) => break child.wait()?,
+            Err(RecvTimeoutError::Timeout) => {
+                let silence = heard.elapsed();
+                if let Some(status) = child.try_wait()? {
+                    if silence >= AFTERWARDS {
+                        eprintln!("xtask: a test has left a process that holds its output open");
+                        break status;
+                    }
+                } else if silence >= patience {
+                    let seconds = patience.as_secs();
+                    eprintln!("xtask: no test has said anything for {seconds} s; ended");
+                    end_with_descendants(&mut child)?;
+                    break child.wait()?;
+                }
+            }
         }
-    }
-    let status = child.wait()?;
+    };
     counter.file(&fs::read_to_string(&skips)?);
     Ok(counter.finish(status.success()))
+}
+
+/// The lines of an output, as they come.
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, lines) = mpsc::sync_channel(1024);
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(output);
+        let mut line = Vec::new();
+        // An error of the pipe is its end.
+        while reader
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
+            if sender.send(std::mem::take(&mut line)).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Kills a process and all below it, parents first: they would go on with what comes next.
+fn end_with_descendants(child: &mut Child) -> io::Result<()> {
+    let all = processes()?;
+    let mut tree = vec![child.id()];
+    let mut at = 0;
+    while let Some(parent) = tree.get(at).copied() {
+        tree.extend(
+            all.iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid),
+        );
+        at += 1;
+    }
+    child.kill()?;
+    for pid in tree.into_iter().skip(1) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        // It may have ended by itself.
+        let _ = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
+    }
+    Ok(())
+}
+
+/// Every process with its parent.
+fn processes() -> io::Result<Vec<(u32, u32)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let Some(pid) = pid else { continue };
+        // One that is gone is no process.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
+        if let Some(parent) = parent.and_then(|number| number.parse().ok()) {
+            found.push((pid, parent));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -347,5 +441,25 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert!(shown.contains(&"skipped: needs root"));
         assert!(!shown.contains(&"    a"));
         assert!(shown.contains(&"    e"));
+    }
+
+    #[test]
+    fn tests_that_say_nothing_are_ended_with_all_below_them() {
+        let mark = std::env::temp_dir().join(format!("arrival-silent-{}", std::process::id()));
+        let script = format!("(sleep 3; touch {0}) & sleep 3; touch {0}", mark.display());
+        let mut silent = Command::new("sh");
+        silent.args(["-c", &script]);
+        let count = run(&mut silent, Duration::from_millis(300)).unwrap();
+        assert_eq!(count.to_string(), "0 passed, 1 failed, 0 skipped");
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn an_output_that_is_held_open_is_not_waited_for() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 20 &"]);
+        let count = run(&mut command, Duration::from_secs(30)).unwrap();
+        assert_eq!(count, Count::default());
     }
 }

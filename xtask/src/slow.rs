@@ -12,11 +12,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use crate::{Outcome, count, workspace};
 
 /// Cases of each property, instead of proptest's 256.
 const CASES: &str = "20000";
+/// How long a deep exploration may print nothing.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
 pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
     if let Some(word) = arguments.first() {
@@ -49,7 +52,7 @@ fn deep() -> Outcome<String> {
         .args(["-p", "arrival-wire", "-p", "arrival-store"])
         // One at a time: a deep exploration takes up to 5 GB.
         .args(["--", "--show-output", "--test-threads", "1"]);
-    let count = count::run(&mut cargo)?;
+    let count = count::run(&mut cargo, PATIENCE)?;
     if count.good(true) {
         Ok(count.to_string())
     } else {

@@ -65,7 +65,7 @@ fn tests(arguments: &[String]) -> Outcome<Count> {
         cargo.args(["test", "--no-fail-fast"]).args(part);
         cargo.args(["--", "--show-output"]);
         cargo.args(of_tests.iter().skip(1));
-        sum += count::run(&mut cargo)?;
+        sum += count::run(&mut cargo, count::PATIENCE)?;
     }
     Ok(sum)
 }
