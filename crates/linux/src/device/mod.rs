@@ -10,7 +10,8 @@
 //! | [`source`] | the source itself: its threads, its settings, what it delivers |
 //! | [`socket`] | the two netlink sockets, and who may be believed |
 //! | [`sysfs`] | reading one device, walking over all |
-//! | `threads` | what reads events, looks at devices, walks |
+//! | `threads` | the readers, what they share, the walker |
+//! | `ears` | what the reader that listens does |
 //! | `queue` | paths to look at, and why |
 //! | `table` | what is present, and what a look changes |
 //! | `ancestors` | records of devices above others, read once |
@@ -19,6 +20,7 @@
 
 mod ancestors;
 mod counters;
+mod ears;
 mod ethtool;
 mod queue;
 mod read;

@@ -147,7 +147,7 @@ impl Queue {
     }
 
     /// udevd has finished with a device. Only one that waits, or may come to, is looked at again.
-    pub(super) fn udev_finished(&mut self, path: &str, seqnum: u64) -> bool {
+    pub(super) fn udev_finished(&mut self, path: &str, seqnum: u64) {
         let expected = self.waiting.contains_key(path)
             || self
                 .entries
@@ -156,7 +156,6 @@ impl Queue {
         if expected {
             self.mark(path, true, |why| why.udev = why.udev.max(Some(seqnum)));
         }
-        expected
     }
 
     /// Begins a walk over these paths and, after them, all that were known.
@@ -222,8 +221,8 @@ impl Queue {
         None
     }
 
-    /// A reader has looked. True if there is more to look at.
-    pub(super) fn finish(&mut self, job: Job, found: Found, now: Instant) -> bool {
+    /// A reader has looked.
+    pub(super) fn finish(&mut self, job: Job, found: Found, now: Instant) {
         let Job { path, why } = job;
         if why.walked {
             self.skip(&path);
@@ -264,7 +263,6 @@ impl Queue {
                 self.entries.remove(&path);
             }
         }
-        self.marked > 0
     }
 
     /// What was known at a path is known at another now.
@@ -292,12 +290,11 @@ impl Queue {
     }
 
     /// Marks all devices that wait for udevd, because it is gone.
-    pub(super) fn look_at_waiting(&mut self) -> bool {
+    pub(super) fn look_at_waiting(&mut self) {
         let paths: Vec<Arc<str>> = self.waiting.keys().cloned().collect();
         for path in &paths {
             self.mark(path, true, |_| {});
         }
-        !paths.is_empty()
     }
 
     /// Whether any device waits for udevd.
@@ -382,7 +379,8 @@ mod tests {
         let job = queue.take().unwrap();
         queue.event("/devices/a", |why| why.removed = true);
         assert!(queue.take().is_none(), "one reader at a time");
-        assert!(queue.finish(job, PRESENT, Instant::now()));
+        queue.finish(job, PRESENT, Instant::now());
+        assert_eq!(queue.marked(), 1);
         assert!(look(&mut queue, Found::Missing).1.removed);
         assert!(queue.entries.is_empty(), "nothing is kept of what is gone");
     }

@@ -1,18 +1,20 @@
 //! The device source: threads that turn kernel events into interfaces that come and go.
 //!
 //! ```text
-//! netlink thread   reads both sockets to their end, checks senders, marks paths; never looks at
-//!                  a device and never calls the sink
-//! readers (4)      take a path, look at sysfs, compare, deliver to the sink
+//! readers (4 + 1)  one listens: reads both sockets to their end, checks senders, marks paths. Then
+//!                  it looks at a marked path itself, and another one listens: a thread that would
+//!                  have to be woken for the look makes every arrival later. The others look, at
+//!                  other paths, or wait
 //! walker           at the start, after an overrun or on request: lists all devices, marks them,
 //!                  waits for the readers, delivers a snapshot
 //! ```
 //!
-//! A sink that blocks holds up the readers; the netlink thread goes on, and what happens
-//! meanwhile collapses to one mark per device. A reader that hangs in a device (a USB device can
-//! hold up a read for seconds) is counted after [`DeviceConfig::wedge_after`], a new reader takes
-//! its place, up to [`DeviceConfig::max_readers`], and a walk goes on without that device; what
-//! was known of it stays until its read returns.
+//! A look is: read sysfs, compare, deliver to the sink. Whoever looks lets another one listen
+//! first, so listening waits for no device and no sink. A sink that blocks holds up the readers;
+//! what happens meanwhile collapses to one mark per device. A reader that hangs in a device (a USB
+//! device can hold up a read for seconds) is counted after [`DeviceConfig::wedge_after`], a new
+//! reader takes its place, up to [`DeviceConfig::max_readers`], and a walk goes on without that
+//! device; what was known of it stays until its read returns.
 //!
 //! **Snapshots.** The sockets are open before the first walk. A walk reads the number N of the
 //! last event, forgets all ancestors, and looks at everything; events up to N that come later are
@@ -36,6 +38,7 @@ use rustix::event::EventfdFlags;
 use super::ancestors::Ancestors;
 use super::counters::Atomics;
 pub use super::counters::Counters;
+use super::ears::Ears;
 use super::read::{Eyes, Known};
 use super::socket::{Group, UeventSocket};
 use super::sysfs::Sysfs;
@@ -158,7 +161,7 @@ impl DeviceSource {
                 ancestors: Ancestors::default(),
                 known: Known::default(),
             },
-            work: Mutex::new(Work::new(config.classes.clone())),
+            work: Mutex::new(Work::new(config.classes.clone(), Ears::new(sockets))),
             to_read: Condvar::new(),
             to_walk: Condvar::new(),
             delivery: Mutex::new(Delivery {
@@ -174,9 +177,7 @@ impl DeviceSource {
         let source = DeviceSource { shared };
         let shared = &source.shared;
         let start = || -> io::Result<()> {
-            let listener = spawn(shared, "arrival-uevent", |shared| shared.listen(sockets))?;
             let mut work = shared.work();
-            work.threads.push(listener);
             shared.fill_readers(&mut work)?;
             let walker = spawn(shared, "arrival-walk", |shared| shared.walk())?;
             work.threads.push(walker);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,15 +14,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use arrival_model::class::Classes;
-use arrival_wire::uevent::{Action, Uevent};
-use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::counters::{Atomics, count};
-use super::queue::{Found, Job, Queue, before};
+use super::ears::Ears;
+use super::queue::{Found, Job, Queue};
 use super::read::Eyes;
-use super::socket::{Group, Received, UeventSocket};
+use super::socket::Group;
 use super::source::{DeviceConfig, DeviceEvent};
-use super::sysfs::{Scratch, is_devpath};
+use super::sysfs::Scratch;
 use super::table::Table;
 
 /// Where events go; it may block.
@@ -32,12 +31,6 @@ pub(super) type Sink = Box<dyn FnMut(DeviceEvent) + Send>;
 const STACK: usize = 512 * 1024;
 /// How many subsystems are remembered as admitted or not.
 const MAX_SUBSYSTEMS: usize = 512;
-/// How many datagrams are read before looking at anything else.
-const MAX_DRAIN: usize = 4096;
-/// How often waiting devices are looked after.
-const UDEV_TICK: Duration = Duration::from_millis(250);
-/// How long the netlink thread rests after an error that is not in the manual.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is to be done.
 pub(super) struct Work {
@@ -46,26 +39,33 @@ pub(super) struct Work {
     /// Which subsystems the classes admit, remembered.
     pub(super) admitted: HashMap<Box<[u8]>, bool>,
     /// Events up to this number are older than the last walk.
-    floor: u64,
+    pub(super) floor: u64,
     walk_wanted: bool,
-    overruns: [bool; 2],
-    /// What each reader looks at.
-    busy: HashMap<u64, Busy>,
+    pub(super) overruns: [bool; 2],
+    /// What each thread looks at.
+    pub(super) busy: HashMap<u64, Busy>,
+    /// Nothing while somebody listens.
+    ears: Option<Ears>,
+    /// How many threads wait for something to do.
+    idle: usize,
+    /// How many threads listen, look or wait.
     readers: usize,
     next_reader: u64,
     pub(super) stopping: bool,
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
-struct Busy {
-    path: Arc<str>,
-    since: Instant,
-    wedged: bool,
+pub(super) struct Busy {
+    pub(super) path: Arc<str>,
+    pub(super) since: Instant,
+    pub(super) wedged: bool,
 }
 
 impl Work {
-    pub(super) fn new(classes: Classes) -> Self {
+    pub(super) fn new(classes: Classes, ears: Ears) -> Self {
         Work {
+            ears: Some(ears),
+            idle: 0,
             queue: Queue::default(),
             classes: Arc::new(classes),
             admitted: HashMap::new(),
@@ -85,7 +85,18 @@ impl Work {
         self.busy.values().filter(|busy| busy.wedged).count()
     }
 
-    fn admits(&mut self, subsystem: &[u8]) -> bool {
+    /// How many threads do not hang.
+    fn able(&self) -> usize {
+        self.readers - self.wedged().min(self.readers)
+    }
+
+    /// Something to look at, unless nobody would listen meanwhile.
+    fn take(&mut self) -> Option<Job> {
+        let somebody_listens = self.ears.is_none() || self.idle > 0;
+        somebody_listens.then(|| self.queue.take()).flatten()
+    }
+
+    pub(super) fn admits(&mut self, subsystem: &[u8]) -> bool {
         if let Some(known) = self.admitted.get(subsystem) {
             return *known;
         }
@@ -118,7 +129,7 @@ pub(super) struct Shared {
     pub(super) counters: Atomics,
     /// Nothing is delivered any more.
     pub(super) ended: AtomicBool,
-    /// Ends the netlink thread's poll.
+    /// Ends the poll of the thread that listens.
     pub(super) wake: OwnedFd,
 }
 
@@ -162,7 +173,7 @@ impl Shared {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the netlink thread's poll, so that it sees what there is to look after.
+    /// Ends the poll of the thread that listens, so that it sees what there is to look after.
     pub(super) fn poke(&self) {
         // It fails only if the count is full, and then the thread wakes anyway.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
@@ -184,216 +195,14 @@ impl Shared {
     }
 }
 
-/// The netlink thread.
+/// The readers, one of which listens.
 impl Shared {
-    pub(super) fn listen(&self, mut sockets: [UeventSocket; 2]) {
-        let mut last_udev = Instant::now();
-        let mut overran = [false; 2];
-        loop {
-            let timeout = {
-                let mut work = self.work();
-                if work.stopping {
-                    return;
-                }
-                self.look_after(&mut work, last_udev)
-            };
-            self.poll(&sockets, timeout);
-            for (socket, overran) in sockets.iter_mut().zip(&mut overran) {
-                match self.drain(socket, overran, &mut last_udev) {
-                    Ok(false) => continue,
-                    Ok(true) => {}
-                    Err(_) => {
-                        // Whatever it was, something may have been lost.
-                        *overran = true;
-                        thread::sleep(ERROR_PAUSE);
-                    }
-                }
-                if std::mem::take(overran) {
-                    self.overran(socket);
-                }
-            }
-        }
-    }
-
-    fn poll(&self, sockets: &[UeventSocket; 2], timeout: Option<Duration>) {
-        let [kernel, udev] = sockets;
-        let mut fds = [
-            PollFd::from_borrowed_fd(kernel.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(udev.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
-        ];
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        // An interrupted poll is a short one.
-        let _ = rustix::event::poll(&mut fds, timeout.as_ref());
-        let mut number = [0; 8];
-        let _ = rustix::io::read(&self.wake, &mut number);
-    }
-
-    /// Reads a socket, to its end or for a long while; says whether this was the end, before
-    /// which nothing may be done about an overrun.
-    fn drain(
-        &self,
-        socket: &mut UeventSocket,
-        overran: &mut bool,
-        last_udev: &mut Instant,
-    ) -> io::Result<bool> {
-        let group = socket.group();
-        for _ in 0..MAX_DRAIN {
-            match socket.receive()? {
-                Received::Empty => return Ok(true),
-                Received::Event(event) => {
-                    count(&self.counters.events);
-                    if group == Group::Udev {
-                        *last_udev = Instant::now();
-                    }
-                    self.event(group, &event);
-                }
-                Received::Spoofed => count(&self.counters.spoofed),
-                Received::Malformed(_) => count(&self.counters.malformed),
-                Received::Truncated => {
-                    count(&self.counters.truncated);
-                    self.want_walk(&mut self.work());
-                }
-                Received::Overrun => {
-                    count(&self.counters.overruns);
-                    *overran = true;
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn overran(&self, socket: &UeventSocket) {
-        let group = socket.group();
-        if let Some(drops) = socket.drops() {
-            let [kernel, udev] = &self.counters.lost;
-            let lost = match group {
-                Group::Kernel => kernel,
-                Group::Udev => udev,
-            };
-            lost.store(u64::from(drops), Ordering::Relaxed);
-        }
-        let mut work = self.work();
-        let [kernel, udev] = &mut work.overruns;
-        match group {
-            Group::Kernel => *kernel = true,
-            Group::Udev => *udev = true,
-        }
-        self.want_walk(&mut work);
-    }
-
-    fn event(&self, group: Group, event: &Uevent<'_>) {
-        let path = |bytes| std::str::from_utf8(bytes).ok().filter(|p| is_devpath(p));
-        let Some(devpath) = path(event.devpath()) else {
-            // A module, a bus, a slab cache; or a name that no interface can bear.
-            if event.devpath().starts_with(b"/devices/") {
-                count(&self.counters.malformed);
-            }
-            return;
-        };
-        let mut work = self.work();
-        let work = &mut *work;
-        if group == Group::Udev {
-            if work.queue.udev_finished(devpath, event.seqnum()) {
-                self.to_read.notify_one();
-            }
-            return;
-        }
-        if event.seqnum() <= work.floor {
-            return;
-        }
-        let old = (event.action() == Action::Move).then(|| event.devpath_old());
-        let moved_from = old.flatten().and_then(path);
-        for path in [Some(devpath), moved_from].into_iter().flatten() {
-            if work.queue.knows_below(path) {
-                self.eyes.ancestors.forget(path);
-                work.queue.event_above(path);
-                self.to_read.notify_all();
-            }
-        }
-        if let Some(old) = moved_from {
-            work.queue.moved_below(old, devpath);
-        }
-        if !work.admits(event.subsystem()) {
-            return;
-        }
-        let room = match (event.action(), moved_from) {
-            (Action::Add, _) => {
-                let seqnum = event.seqnum();
-                // One that a program asked for says nothing of when the device came.
-                let added = (!event.is_synthetic()).then_some(seqnum);
-                work.queue
-                    .event(devpath, |why| why.added = added.or(why.added))
-            }
-            (Action::Remove, _) => work.queue.event(devpath, |why| why.removed = true),
-            (Action::Move, Some(old)) => work.queue.moved(old, devpath),
-            (
-                Action::Move
-                | Action::Change
-                | Action::Online
-                | Action::Offline
-                | Action::Bind
-                | Action::Unbind
-                | Action::Other(_),
-                _,
-            ) => work.queue.event(devpath, |_| {}),
-        };
-        if room {
-            self.to_read.notify_one();
-        } else {
-            count(&self.counters.overfull);
-            self.want_walk(work);
-        }
-    }
-
-    /// Finds readers that hang and nodes that udevd does not come to; says when to look again.
-    fn look_after(&self, work: &mut Work, last_udev: Instant) -> Option<Duration> {
-        let now = Instant::now();
-        let mut freed = Vec::new();
-        for busy in work.busy.values_mut() {
-            if !busy.wedged && now.duration_since(busy.since) >= self.config.wedge_after {
-                busy.wedged = true;
-                count(&self.counters.wedged);
-                count(&self.counters.wedged_now);
-                freed.push(Arc::clone(&busy.path));
-            }
-        }
-        for path in &freed {
-            work.queue.skip(path);
-        }
-        if !freed.is_empty() {
-            self.to_walk.notify_all();
-            self.to_read.notify_all();
-        }
-        if work.queue.anyone_waits() {
-            if !self.eyes.udev.serves() {
-                work.queue.look_at_waiting();
-                self.to_read.notify_all();
-            } else if now.duration_since(last_udev) >= self.config.udev_silence
-                && !self.eyes.udev.is_busy()
-            {
-                let ended = work
-                    .queue
-                    .end_waiting(before(now, self.config.udev_silence));
-                let ended = u64::try_from(ended).unwrap_or(u64::MAX);
-                (self.counters.udev_timeouts).fetch_add(ended, Ordering::Relaxed);
-                self.to_read.notify_all();
-            }
-        }
-        let looking = work.queue.marked() > 0 || work.busy.values().any(|busy| !busy.wedged);
-        let wait = looking.then_some(self.config.wedge_after / 2);
-        let tick = work.queue.anyone_waits().then_some(UDEV_TICK);
-        wait.into_iter().chain(tick).min()
-    }
-}
-
-/// The readers.
-impl Shared {
-    /// Starts as many readers as are missing, not counting those that hang.
+    /// Starts as many threads as are missing, not counting those that hang: the readers and one
+    /// that listens.
     pub(super) fn fill_readers(self: &Arc<Self>, work: &mut Work) -> io::Result<()> {
-        let wanted = self.config.readers.max(1);
-        let most = self.config.max_readers.max(wanted);
-        while work.readers - work.wedged().min(work.readers) < wanted && work.readers < most {
+        let wanted = self.wanted();
+        let most = self.config.max_readers.max(wanted - 1) + 1;
+        while work.able() < wanted && work.readers < most {
             let number = work.next_reader;
             let name = format!("arrival-read-{number}");
             let thread = spawn(self, &name, move |shared| shared.read(number))?;
@@ -405,61 +214,86 @@ impl Shared {
         Ok(())
     }
 
+    fn wanted(&self) -> usize {
+        self.config.readers.max(1) + 1
+    }
+
     fn read(self: &Arc<Self>, number: u64) {
         let mut scratch = Scratch::default();
         let mut work = self.work();
-        loop {
-            // One that hung and has come back may be one too many.
-            if work.stopping || work.readers - work.wedged() > self.config.readers.max(1) {
-                break;
-            }
-            let Some(job) = work.queue.take() else {
+        // One that hung and has come back may be one too many.
+        while !work.stopping && work.able() <= self.wanted() {
+            if let Some(job) = work.take() {
+                work = self.look(number, job, work, &mut scratch);
+            } else if let Some(mut ears) = work.ears.take() {
+                drop(work);
+                let heard = catch_unwind(AssertUnwindSafe(|| self.listen(&mut ears)));
+                if heard.is_err() {
+                    count(&self.counters.panics);
+                }
+                work = self.work();
+                work.ears = Some(ears);
+            } else {
+                work.idle += 1;
                 work = wait_for(&self.to_read, work, None);
-                continue;
-            };
-            work.busy.insert(
-                number,
-                Busy {
-                    path: Arc::clone(&job.path),
-                    since: Instant::now(),
-                    wedged: false,
-                },
-            );
-            let classes = Arc::clone(&work.classes);
-            drop(work);
-            let looked = catch_unwind(AssertUnwindSafe(|| {
-                self.eyes.look(&job.path, &job.why, &classes, &mut scratch)
-            }));
-            // From here on it does not hang in a device, though a sink may hold it up.
-            let mut back = self.work();
-            if let Some(busy) = back.busy.remove(&number)
-                && busy.wedged
-            {
-                self.counters.wedged_now.fetch_sub(1, Ordering::Relaxed);
-            }
-            drop(back);
-            let settled =
-                looked.and_then(|look| catch_unwind(AssertUnwindSafe(|| self.settle(&job, look))));
-            let (found, moved_from, left_over) = settled.unwrap_or_else(|_| {
-                count(&self.counters.panics);
-                (Found::Unknown, None, Vec::new())
-            });
-            work = self.work();
-            if let Some(old) = moved_from {
-                work.queue.forget(&old);
-            }
-            for old in left_over {
-                work.queue.event(&old, |why| why.removed = true);
-            }
-            let more = work.queue.finish(job, found, Instant::now());
-            if more {
-                self.to_read.notify_one();
-            }
-            if work.queue.walk_is_done() {
-                self.to_walk.notify_all();
+                work.idle -= 1;
             }
         }
         work.readers -= 1;
+        // Somebody else has to listen.
+        self.to_read.notify_one();
+    }
+
+    /// Looks at a device, while somebody else listens and looks at what else there is.
+    fn look<'a>(
+        &'a self,
+        number: u64,
+        job: Job,
+        mut work: MutexGuard<'a, Work>,
+        scratch: &mut Scratch,
+    ) -> MutexGuard<'a, Work> {
+        work.busy.insert(
+            number,
+            Busy {
+                path: Arc::clone(&job.path),
+                since: Instant::now(),
+                wedged: false,
+            },
+        );
+        let classes = Arc::clone(&work.classes);
+        if work.ears.is_some() || work.queue.marked() > 0 {
+            self.to_read.notify_one();
+        }
+        drop(work);
+        let looked = catch_unwind(AssertUnwindSafe(|| {
+            self.eyes.look(&job.path, &job.why, &classes, scratch)
+        }));
+        // From here on it does not hang in a device, though a sink may hold it up.
+        let mut back = self.work();
+        if let Some(busy) = back.busy.remove(&number)
+            && busy.wedged
+        {
+            self.counters.wedged_now.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(back);
+        let settled =
+            looked.and_then(|look| catch_unwind(AssertUnwindSafe(|| self.settle(&job, look))));
+        let (found, moved_from, left_over) = settled.unwrap_or_else(|_| {
+            count(&self.counters.panics);
+            (Found::Unknown, None, Vec::new())
+        });
+        let mut work = self.work();
+        if let Some(old) = moved_from {
+            work.queue.forget(&old);
+        }
+        for old in left_over {
+            work.queue.event(&old, |why| why.removed = true);
+        }
+        work.queue.finish(job, found, Instant::now());
+        if work.queue.walk_is_done() {
+            self.to_walk.notify_all();
+        }
+        work
     }
 
     /// Compares what was found with what was known and delivers the difference.
@@ -537,9 +371,10 @@ impl Shared {
             self.to_read.notify_all();
             self.poke();
             while !work.queue.walk_is_done() && !work.stopping {
-                // The netlink thread tells when a reader hangs.
+                // The thread that listens tells when another hangs.
                 self.replace_wedged(&mut work);
-                if work.wedged() == work.readers {
+                if work.able() <= 1 {
+                    // Who is left listens.
                     break;
                 }
                 work = wait_for(&self.to_walk, work, None);
