@@ -451,14 +451,21 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 
     #[test]
     fn tests_that_say_nothing_are_ended_with_all_below_them() {
-        let mark = std::env::temp_dir().join(format!("arrival-silent-{}", std::process::id()));
-        let script = format!("(sleep 3; touch {0}) & sleep 3; touch {0}", mark.display());
+        // A time that names these processes and no others.
+        let time = format!("600.{}", std::process::id());
         let mut silent = Command::new("sh");
-        silent.args(["-c", &script]);
+        silent.args(["-c", &format!("(sleep {time}; true) & sleep {time}; true")]);
         let watched = watch(&mut silent, Duration::from_millis(300));
         assert!(matches!(watched, Ok((_, false))), "{watched:?}");
-        std::thread::sleep(Duration::from_secs(4));
-        assert!(!mark.exists());
+        let command = format!("sleep\0{time}\0").into_bytes();
+        let is_one =
+            |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c == command);
+        let any = || processes().is_ok_and(|all| all.iter().any(|(pid, _)| is_one(*pid)));
+        let begun = Instant::now();
+        while any() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{time}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::support::{Daemon, How, Root, is_root, skip, wait};
 const ON_NET: &str = r#"
 [service]
 exec = ["/bin/sh", "-c", 'printf "for %s %s\n" "$ARRIVAL_NODE" "$ARRIVAL_INTERFACE"; exec sleep 1000']
+# The ends of a veth leave one after the other: without this, the second could be worth a new run.
+replug = "ignore"
 [[start]]
 device = "net"
 "#;
