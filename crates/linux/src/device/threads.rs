@@ -261,10 +261,12 @@ impl Shared {
             },
         );
         let classes = Arc::clone(&work.classes);
-        if work.ears.is_some() || work.queue.marked() > 0 {
+        let others = work.ears.is_some() || work.queue.marked() > 0;
+        drop(work);
+        // Not before: who wakes would wait for the lock at once.
+        if others {
             self.to_read.notify_one();
         }
-        drop(work);
         let looked = catch_unwind(AssertUnwindSafe(|| {
             self.eyes.look(&job.path, &job.why, &classes, scratch)
         }));
