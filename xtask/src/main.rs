@@ -5,6 +5,7 @@
 //! | `test` | [`mod@test`] | every test, and one line that counts them |
 //! | `slow` | [`slow`] | deep exploration, long property runs, mutants |
 //! | `bench` | [`mod@bench`] | measurements |
+//! | `docs` | [`mod@docs`] | the parts of the manual that come from data files |
 //! | `fetch-peers` | [`peers`] | other systems to measure against, unpacked and not installed |
 //! | `udevd` | [`udevd`] | a command in namespaces of its own with a real udevd |
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod count;
+mod docs;
 #[cfg(test)]
 mod documents;
 mod peers;
@@ -32,6 +34,7 @@ usage: cargo xtask COMMAND
   test [CARGO TEST ARGUMENTS]      run every test (or those that cargo test would run) and count them
   slow                             deep exploration, long property runs and mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
+  docs                             write the parts of docs/ that come from data files
   fetch-peers                      unpack busybox and systemd-udevd into target/peers
   udevd [--rules FILE] -- COMMAND...
                                    run COMMAND beside a real udevd in namespaces of its own (root)
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "slow" => slow::run(rest),
         "bench" => bench::run(rest),
+        "docs" => docs::run(rest),
         "fetch-peers" => peers::run(rest),
         "udevd" => udevd::run(rest),
         "help" | "--help" | "-h" => {

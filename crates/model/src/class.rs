@@ -3,7 +3,7 @@
 //! A device exposes an interface of a class while the class's predicate holds for what was
 //! recorded of it and its ancestors. Nothing else makes or ends an interface: not the word of an
 //! event, not a driver's name alone. The predicate language is data ([`Match`]); the built-in
-//! classes ([`BUILT_IN`]) and files in `classes.d` ([`ClassFile`]) are written in it alike.
+//! classes ([`built_in`]) and files in `classes.d` ([`ClassFile`]) are written in it alike.
 
 mod built_in;
 mod file;
@@ -11,14 +11,16 @@ mod pattern;
 mod predicate;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-pub use self::built_in::{BUILT_IN, BuiltIn, NAMESPACE};
+use self::built_in::derived_guid;
+pub use self::built_in::{BuiltIn, NAMESPACE, TEXT as BUILT_IN_TEXT, built_in};
 pub use self::file::{ClassFile, ClassHeader};
 pub use self::pattern::{MAX_PATTERN, PatternError, Patterns};
 pub use self::predicate::{MAX_DEPTH, Match, MatchError, Test};
 use crate::device::DeviceRecord;
 use crate::guid::Guid;
-use crate::hwid;
+use crate::hwid::{self, Ids};
 use crate::interface::{EnabledBy, Interface, InterfaceKey, Owner};
 
 /// An interface class.
@@ -76,7 +78,7 @@ pub enum ClassError {
 /// The classes that are known, each with its own GUID and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
-    list: Vec<Class>,
+    list: Vec<Arc<Class>>,
 }
 
 /// What concerns the devices of one subsystem, found once for many looks at them.
@@ -97,14 +99,17 @@ impl Classes {
     /// The classes of the built-in table.
     pub fn built_in() -> Self {
         Classes {
-            list: BUILT_IN.iter().map(BuiltIn::class).collect(),
+            list: built_in()
+                .iter()
+                .map(|known| Arc::clone(&known.class))
+                .collect(),
         }
     }
 
     /// Adds a class. One of the same name is replaced and given back; a GUID that a class of
     /// another name has is refused.
-    pub fn insert(&mut self, class: Class) -> Result<Option<Class>, ClassError> {
-        let other = |known: &&Class| known.guid == class.guid && known.name != class.name;
+    pub fn insert(&mut self, class: Class) -> Result<Option<Arc<Class>>, ClassError> {
+        let other = |known: &&Arc<Class>| known.guid == class.guid && known.name != class.name;
         if let Some(taken) = self.list.iter().find(other) {
             return Err(ClassError::GuidTaken {
                 taken_by: taken.name.clone(),
@@ -113,9 +118,9 @@ impl Classes {
             });
         }
         match self.list.iter_mut().find(|known| known.name == class.name) {
-            Some(known) => Ok(Some(std::mem::replace(known, class))),
+            Some(known) => Ok(Some(std::mem::replace(known, Arc::new(class)))),
             None => {
-                self.list.push(class);
+                self.list.push(Arc::new(class));
                 Ok(None)
             }
         }
@@ -123,7 +128,7 @@ impl Classes {
 
     /// The class with this GUID.
     pub fn get(&self, guid: Guid) -> Option<&Class> {
-        self.list.iter().find(|class| class.guid == guid)
+        self.iter().find(|class| class.guid == guid)
     }
 
     /// The class that a person means by `net`, `{cac88484-...}` or `GUID_DEVINTERFACE_NET`, in
@@ -132,7 +137,7 @@ impl Classes {
         if let Ok(guid) = text.parse() {
             return self.get(guid);
         }
-        self.list.iter().find(|class| {
+        self.iter().find(|class| {
             std::iter::once(&class.name)
                 .chain(&class.aliases)
                 .any(|name| name.eq_ignore_ascii_case(text))
@@ -141,7 +146,7 @@ impl Classes {
 
     /// All classes, in the order they were defined.
     pub fn iter(&self) -> impl Iterator<Item = &Class> {
-        self.list.iter()
+        self.list.iter().map(Arc::as_ref)
     }
 
     /// Whether a device of this subsystem could expose an interface at all.
@@ -161,7 +166,7 @@ impl Classes {
 
     /// What concerns the devices of one subsystem.
     pub fn of_subsystem(&self, subsystem: &str) -> OfSubsystem {
-        let admitting = |(place, class): (usize, &Class)| {
+        let admitting = |(place, class): (usize, &Arc<Class>)| {
             let admits = class.when.admits(subsystem);
             admits.then_some(place)
         };
@@ -191,20 +196,23 @@ impl Classes {
         if exposed.peek().is_none() {
             return Vec::new();
         }
-        let ids = hwid::ids_of(device);
         let ancestor_ids = hwid::ancestor_ids(device);
-        let instance = hwid::instance_path(device, &ids);
+        let functions: Vec<(String, String, Ids)> = hwid::functions(device)
+            .into_iter()
+            .map(|(reference, ids)| (hwid::instance_path(device, &ids), reference, ids))
+            .collect();
         exposed
-            .map(|class| Interface {
+            .flat_map(|class| functions.iter().map(move |function| (class, function)))
+            .map(|(class, (instance, reference, ids))| Interface {
                 key: InterfaceKey {
                     class: class.guid,
                     owner: Owner::Device {
                         devpath: device.devpath.clone(),
                         incarnation: device.incarnation,
                     },
-                    reference: String::new(),
+                    reference: reference.clone(),
                 },
-                link: link(&instance, class.guid),
+                link: link(instance, class.guid),
                 class_name: class.name.clone(),
                 node: device.node.clone(),
                 name: device.name().replace('!', "/"),
@@ -236,5 +244,7 @@ fn is_class_name(name: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
+#[cfg(test)]
+mod built_in_tests;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 //! | `usb:067b:2303` | `USB\VID_067B&PID_2303` |
 //! | `usb:067b:2303:0300` | `USB\VID_067B&PID_2303&REV_0300` |
 //! | `pci:8086:10d3` | `PCI\VEN_8086&DEV_10D3` |
+//! | `hid:046d:c52b` | `HID\Vid_046D&Pid_C52B` |
+//! | `acpi:PNP0501` | `*PNP0501` |
 //!
 //! Everything else is taken as an id in Windows' form. Source: Microsoft, "Standard USB Identifiers"
 //! and "Identifiers for PCI Devices".
@@ -25,11 +27,19 @@ pub(crate) fn expand(text: &str) -> Result<String, (String, Option<String>)> {
                 Ok(format!("USB\\VID_{vendor}&PID_{product}&REV_{revision}"))
             }
             ("pci", [vendor, device]) if good => Ok(format!("PCI\\VEN_{vendor}&DEV_{device}")),
-            ("usb" | "pci", _) => {
-                let example = if bus.eq_ignore_ascii_case("usb") {
-                    "usb:067b:2303"
-                } else {
-                    "pci:8086:10d3"
+            ("hid", [vendor, product]) if good => Ok(format!("HID\\Vid_{vendor}&Pid_{product}")),
+            ("acpi", [id]) if is_acpi_id(id) => Ok(format!("*{id}")),
+            ("acpi", _) => {
+                let message = format!(
+                    "'{text}' is not of the form acpi:PNP0501, three or four letters and four hexadecimal digits"
+                );
+                Err((message, None))
+            }
+            (bus @ ("usb" | "pci" | "hid"), _) => {
+                let example = match bus {
+                    "usb" => "usb:067b:2303",
+                    "pci" => "pci:8086:10d3",
+                    _ => "hid:046d:c52b",
                 };
                 let message =
                     format!("'{text}' is not of the form {example}, four hexadecimal digits each");
@@ -45,7 +55,10 @@ pub(crate) fn expand(text: &str) -> Result<String, (String, Option<String>)> {
             }
             _ => Err((
                 format!("'{text}' is no hardware id"),
-                Some("short forms are usb:067b:2303 and pci:8086:10d3".to_owned()),
+                Some(
+                    "short forms are usb:067b:2303, pci:8086:10d3, hid:046d:c52b and acpi:PNP0501"
+                        .to_owned(),
+                ),
             )),
         };
     }
@@ -67,6 +80,15 @@ pub(crate) fn expand(text: &str) -> Result<String, (String, Option<String>)> {
     Ok(text.to_owned())
 }
 
+/// `PNP0501`, `SYNA8004`.
+fn is_acpi_id(id: &str) -> bool {
+    let parts = id.len().checked_sub(4).map(|n| id.split_at_checked(n));
+    matches!(parts, Some(Some((vendor, number)))
+        if matches!(vendor.len(), 3 | 4)
+            && vendor.chars().all(|c| c.is_ascii_alphanumeric())
+            && number.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +99,8 @@ mod tests {
             ("usb:067b:2303", "USB\\VID_067B&PID_2303"),
             ("USB:067B:2303:0300", "USB\\VID_067B&PID_2303&REV_0300"),
             ("pci:8086:10d3", "PCI\\VEN_8086&DEV_10D3"),
+            ("hid:046d:C52B", "HID\\Vid_046D&Pid_C52B"),
+            ("acpi:syna8004", "*SYNA8004"),
             ("USB\\VID_067B&PID_2303", "USB\\VID_067B&PID_2303"),
             ("*PNP0501", "*PNP0501"),
             ("GenDisk", "GenDisk"),
@@ -105,9 +129,14 @@ mod tests {
                 "write usb:067b:2303 or pci:067b:2303",
             ),
             (
+                "isa:x",
+                "'isa:x' is no hardware id",
+                "short forms are usb:067b:2303, pci:8086:10d3, hid:046d:c52b and acpi:PNP0501",
+            ),
+            (
                 "acpi:x",
-                "'acpi:x' is no hardware id",
-                "short forms are usb:067b:2303 and pci:8086:10d3",
+                "'acpi:x' is not of the form acpi:PNP0501, three or four letters and four hexadecimal digits",
+                "",
             ),
             ("", "a hardware id has 1 to 200 characters", ""),
             (

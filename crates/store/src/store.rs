@@ -390,7 +390,8 @@ fn check_mode(path: &Path, mode: u32, problems: &mut Vec<Diagnostic>) {
 }
 
 /// The classes, and one for each class that nobody defines but a trigger names with ids: it holds
-/// for the devices that have one of these ids.
+/// for the devices that have one of these ids, and not once more for what hangs below such a device
+/// and has its ids too.
 fn with_classes_of_triggers<'a>(
     classes: &Classes,
     definitions: impl Iterator<Item = &'a Definition>,
@@ -412,7 +413,13 @@ fn with_classes_of_triggers<'a>(
                 ..Match::default()
             });
         }
-        when.any.push(has_id);
+        when.any.push(Match {
+            not: Some(Box::new(Match {
+                ancestor: Some(Box::new(has_id.clone())),
+                ..Match::default()
+            })),
+            ..has_id
+        });
     }
     let mut all = classes.clone();
     for (guid, when) in undefined {

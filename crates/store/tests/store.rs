@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use arrival_model::definition::{Definition, ServiceName, StartType};
+use arrival_model::device::{DeviceRecord, Properties};
 use arrival_store::store::Changes;
 use arrival_store::{Layout, Settings, Store};
 use scratch::Scratch;
@@ -339,6 +340,44 @@ fn class_files_define_classes_that_definitions_can_name() {
     fs::remove_file(root.dir.path().join("classes.d/other.toml")).unwrap();
     assert!(store.reload().classes.unwrap().resolve("gps").is_none());
     assert_eq!(store.definition_count(), 1, "the service stays as it was");
+}
+
+/// A USB board with one function, and its interface below it, which has the same ids.
+fn board() -> [DeviceRecord; 2] {
+    let properties = |text: &str| Properties::from_uevent_file(text);
+    let device = DeviceRecord {
+        devpath: "/devices/usb1/1-1".to_owned(),
+        subsystem: "usb".to_owned(),
+        devtype: Some("usb_device".to_owned()),
+        properties: properties("PRODUCT=547/1002/0\nTYPE=255/0/0\n"),
+        ..DeviceRecord::default()
+    };
+    let interface = DeviceRecord {
+        devpath: "/devices/usb1/1-1/1-1:1.0".to_owned(),
+        devtype: Some("usb_interface".to_owned()),
+        properties: properties(
+            "PRODUCT=547/1002/0\nTYPE=255/0/0\nINTERFACE=255/0/0\nMODALIAS=usb:in00\n",
+        ),
+        parent: Some(device.clone().into()),
+        ..device.clone()
+    };
+    [device, interface]
+}
+
+#[test]
+fn a_class_of_a_trigger_alone_counts_a_device_once() {
+    let root = Root::new();
+    let start =
+        "[[start]]\nclass = \"{00000000-1111-2222-3333-444444444444}\"\nid = \"usb:0547:1002\"\n";
+    fs::write(root.own("a.toml"), format!("{}{start}", program("/x"))).unwrap();
+    let loaded = Store::open(root.layout()).load();
+    let guid = "{00000000-1111-2222-3333-444444444444}".parse().unwrap();
+    let count = |device: &DeviceRecord| {
+        let exposed = loaded.classes.interfaces_of(device);
+        exposed.iter().filter(|one| one.key.class == guid).count()
+    };
+    let [device, interface] = board();
+    assert_eq!((count(&device), count(&interface)), (1, 0));
 }
 
 #[test]

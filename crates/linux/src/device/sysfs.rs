@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use arrival_model::device::{DeviceRecord, Properties};
+use arrival_model::hwid;
 use arrival_model::interface::Incarnation;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -116,9 +117,14 @@ impl Sysfs {
         let attributes: Properties = wanted
             .into_iter()
             .filter_map(|name| {
-                let text = read_at(&dir.fd, &name, &mut scratch.buffer).ok()?;
-                let value = text.strip_suffix('\n').unwrap_or(&text);
-                Some((name, Box::<str>::from(value)))
+                let value = match hwid::binary(&name) {
+                    Some(most) => digits_at(&dir.fd, &name, &mut scratch.buffer, most).ok()?,
+                    None => {
+                        let text = read_at(&dir.fd, &name, &mut scratch.buffer).ok()?;
+                        text.strip_suffix('\n').unwrap_or(&text).into()
+                    }
+                };
+                Some((name, value))
             })
             .collect();
         let devtype = properties.get("DEVTYPE").map(str::to_owned);
@@ -244,9 +250,24 @@ fn link_name(dir: &OwnedFd, name: &str) -> Option<String> {
 
 /// The text of a file, by one read.
 fn read_at(dir: &OwnedFd, name: &str, buffer: &mut [u8]) -> Result<String, Errno> {
+    let bytes = bytes_at(dir, name, buffer)?;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// The first bytes of a file that is no text, as hexadecimal digits.
+fn digits_at(dir: &OwnedFd, name: &str, buffer: &mut [u8], most: usize) -> Result<Box<str>, Errno> {
+    let bytes = bytes_at(dir, name, buffer)?;
+    let mut digits = String::with_capacity(bytes.len().min(most) * 2);
+    for byte in bytes.iter().take(most) {
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
+        digits.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    Ok(digits.into())
+}
+
+fn bytes_at<'a>(dir: &OwnedFd, name: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buffer))?;
-    let bytes = buffer.get(..length).unwrap_or_default();
-    Ok(String::from_utf8_lossy(bytes).into_owned())
+    Ok(buffer.get(..length).unwrap_or_default())
 }

@@ -143,3 +143,47 @@ fn a_missing_sysfs_is_named() {
         "open sysfs at /nowhere/at/all: No such file or directory (os error 2)"
     );
 }
+
+/// A link as sysfs has them, of which only the last part of the target counts.
+fn link(target: &str, path: &Path) {
+    std::os::unix::fs::symlink(format!("../{target}"), path).unwrap();
+}
+
+#[test]
+fn a_raw_node_is_an_interface_of_each_collection_of_its_device() {
+    let tree = tree();
+    let hid = tree.0.join("devices/virtual/0003:0627:0001.0001");
+    let raw = hid.join("hidraw/hidraw0");
+    fs::create_dir_all(&raw).unwrap();
+    link("hid", &hid.join("subsystem"));
+    link("hidraw", &raw.join("subsystem"));
+    fs::write(hid.join("uevent"), "HID_ID=0003:00000627:00000001\n").unwrap();
+    fs::write(raw.join("uevent"), "MAJOR=240\nMINOR=0\nDEVNAME=hidraw0\n").unwrap();
+    let descriptor = [
+        [0x05, 0x01, 0x09, 0x06, 0xa1, 0x01, 0xc0],
+        [0x05, 0x0c, 0x09, 0x01, 0xa1, 0x01, 0xc0],
+    ];
+    fs::write(hid.join("report_descriptor"), descriptor.concat()).unwrap();
+    let config = DeviceConfig {
+        classes: arrival_model::class::Classes::built_in(),
+        ..config(&tree.0)
+    };
+    let (_source, recorder) = start(config);
+    let found: Vec<(String, String)> = (recorder.present.values())
+        .map(|interface| {
+            assert_eq!(interface.class_name, "hid");
+            assert_eq!(interface.node.as_deref(), Some("/dev/hidraw0"));
+            (
+                interface.key.reference.clone(),
+                interface.hardware_ids.join(" "),
+            )
+        })
+        .collect();
+    let ids = |collection: &str, rest: &str| {
+        let id = format!("HID\\Vid_0627&Pid_0001&{collection}");
+        (collection.to_owned(), format!("{id} {rest} HID_DEVICE"))
+    };
+    let keyboard = "HID_DEVICE_SYSTEM_KEYBOARD HID_DEVICE_UP:0001_U:0006";
+    let consumer = "HID_DEVICE_SYSTEM_CONSUMER HID_DEVICE_UP:000C_U:0001";
+    assert_eq!(found, [ids("Col01", keyboard), ids("Col02", consumer)]);
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BUILT_IN, BuiltIn, Class, ClassError, Match, built_in, is_class_name};
+use super::{Class, ClassError, Match, built_in, derived_guid, is_class_name};
 use crate::guid::Guid;
 
 /// A class as a file defines it.
@@ -45,19 +45,20 @@ impl ClassFile {
         if !is_class_name(&name) {
             return Err(ClassError::Name { name });
         }
-        let built_in = BUILT_IN.iter().find(|known| known.name == name);
+        let mut known = built_in().iter().map(|known| &known.class);
+        let known = known.find(|known| known.name == name);
         let guid = guid
-            .or_else(|| built_in.map(BuiltIn::guid))
-            .unwrap_or_else(|| built_in::derived_guid(&name));
+            .or_else(|| known.map(|known| known.guid))
+            .unwrap_or_else(|| derived_guid(&name));
         if guid == Guid::from_u128(0) {
             return Err(ClassError::ZeroGuid { name });
         }
         if let Err(cause) = self.when.check("match") {
             return Err(ClassError::Match { name, cause });
         }
-        let mut known_by: Vec<String> = built_in
-            .filter(|known| known.guid() == guid)
-            .map(|known| known.aliases.iter().map(|&a| a.to_owned()).collect())
+        let mut known_by: Vec<String> = known
+            .filter(|known| known.guid == guid)
+            .map(|known| known.aliases.clone())
             .unwrap_or_default();
         known_by.extend(aliases);
         Ok(Class {

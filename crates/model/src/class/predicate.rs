@@ -15,8 +15,9 @@
 //! | `all`, `any` | every, at least one table of the list matches |
 //! | `not` | this table does not match |
 //!
-//! A test of a value is a pattern, a list of patterns, or a table of `is`, `not` and `present`.
-//! A value that is missing passes `not` and `present = false`, nothing else.
+//! A test of a value is a pattern, a list of patterns, or a table of `is`, `not`, `present` and `bits`.
+//! A value that is missing passes `not` and `present = false`, nothing else. `bits` are numbers that
+//! must be set in a bitmap of the kernel's (`capabilities/key`): hexadecimal words, the highest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,6 +89,9 @@ pub struct Test {
     /// Whether the value is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub present: Option<bool>,
+    /// The value is a bitmap in which these are set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bits: Vec<u16>,
 }
 
 /// A predicate that cannot be one.
@@ -108,7 +112,7 @@ pub enum MatchError {
         key: String,
     },
     /// A test asks for nothing.
-    #[error("{key} tests nothing (expected a pattern, or a table of is, not, present)")]
+    #[error("{key} tests nothing (expected a pattern, or a table of is, not, present, bits)")]
     NoTest {
         /// The test.
         key: String,
@@ -163,6 +167,8 @@ impl Test {
             && self
                 .present
                 .is_none_or(|present| present == value.is_some())
+            && (self.bits.is_empty()
+                || value.is_some_and(|value| self.bits.iter().all(|bit| is_set(value, *bit))))
     }
 }
 
@@ -326,6 +332,20 @@ fn is_attribute_path(name: &str) -> bool {
             .all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))
 }
 
+/// Whether a bit is set in a bitmap of the kernel's: words of `unsigned long`, without leading zeros.
+///
+/// How long a word is, the text does not say unless one needs more than 32 bits: else it is taken as
+/// that of this program.
+fn is_set(bitmap: &str, bit: u16) -> bool {
+    let words: Vec<&str> = bitmap.split_ascii_whitespace().collect();
+    let long = words.iter().any(|word| word.len() > 8) || usize::BITS == 64;
+    let width = if long { 64 } else { 32 };
+    let place = usize::from(bit) / width;
+    let word = words.iter().rev().nth(place);
+    word.and_then(|word| u64::from_str_radix(word, 16).ok())
+        .is_some_and(|word| word >> (usize::from(bit) % width) & 1 == 1)
+}
+
 impl<'de> Deserialize<'de> for Test {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -334,12 +354,16 @@ impl<'de> Deserialize<'de> for Test {
             is: Option<Patterns>,
             not: Option<Patterns>,
             present: Option<bool>,
+            #[serde(default)]
+            bits: Vec<u16>,
         }
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
             type Value = Test;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a pattern, a list of patterns, or a table of is, not and present")
+                f.write_str(
+                    "a pattern, a list of patterns, or a table of is, not, present and bits",
+                )
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Test, E> {
                 Ok(Test::is([text]))
@@ -351,9 +375,18 @@ impl<'de> Deserialize<'de> for Test {
                 })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Test, A::Error> {
-                let Table { is, not, present } =
-                    Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Test { is, not, present })
+                let Table {
+                    is,
+                    not,
+                    present,
+                    bits,
+                } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Test {
+                    is,
+                    not,
+                    present,
+                    bits,
+                })
             }
         }
         deserializer.deserialize_any(Reader)

@@ -10,6 +10,7 @@
 //! | bridge, vlan, vxlan, bond, wireguard ... | `ARRIVAL\NET_` + kind, such as `ARRIVAL\NET_BRIDGE` | `ARRIVAL\NET` |
 //! | veth, ifb, dummy ... (no kind, a driver) | `ARRIVAL\NET_` + driver, such as `ARRIVAL\NET_VETH` | `ARRIVAL\NET` |
 //! | loop, zram, ram, dm, md ... | `ARRIVAL\BLOCK_` + the name before its number, such as `ARRIVAL\BLOCK_LOOP` | `ARRIVAL\BLOCK` |
+//! | a device that the device tree describes, or the nearest one above | `ARRIVAL\OF_` + `OF_COMPATIBLE_0`, such as `ARRIVAL\OF_ARM_PL011` | the same of the other compatible strings, `ARRIVAL\` + subsystem |
 //! | any other | `ARRIVAL\` + subsystem + `_` + kind or driver | `ARRIVAL\` + subsystem |
 //!
 //! A wireless or mobile interface (`wlan`, `wwan`) is a kind too, where it is on no known bus.
@@ -19,6 +20,9 @@ use crate::device::DeviceRecord;
 
 /// `IFF_TAP` in the `tun_flags` attribute: frames instead of packets.
 const IFF_TAP: u32 = 2;
+
+/// How many compatible strings become ids.
+const MAX_COMPATIBLE: usize = 16;
 
 /// The ids of a device that has no bus device above it.
 pub(super) fn ids(device: &DeviceRecord) -> Ids {
@@ -39,6 +43,8 @@ pub(super) fn ids(device: &DeviceRecord) -> Ids {
         if !kind.is_empty() {
             all.push(special(kind.trim_end_matches('-')));
         }
+    } else if let Some(described) = described(device) {
+        all.extend(compatible_strings(described));
     } else if let Some(kind) = device.devtype.as_deref().or(device.driver.as_deref()) {
         all.push(special(kind));
     }
@@ -48,6 +54,20 @@ pub(super) fn ids(device: &DeviceRecord) -> Ids {
         hardware: all,
         compatible,
     }
+}
+
+/// The nearest device of the device tree.
+fn described(device: &DeviceRecord) -> Option<&DeviceRecord> {
+    std::iter::once(device)
+        .chain(device.ancestors())
+        .find(|above| above.property("OF_COMPATIBLE_0").is_some())
+}
+
+/// What the device tree says that it is compatible with, most specific first.
+fn compatible_strings(device: &DeviceRecord) -> impl Iterator<Item = String> {
+    (0..MAX_COMPATIBLE)
+        .map_while(|number| device.property(&format!("OF_COMPATIBLE_{number}")))
+        .map(|text| format!("ARRIVAL\\OF_{}", id_part(text).to_ascii_uppercase()))
 }
 
 /// Whether a TUN/TAP interface is a TAP; nothing if it is neither.

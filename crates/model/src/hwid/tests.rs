@@ -35,17 +35,32 @@ fn pci() -> DeviceRecord {
     )
 }
 
-fn gadget(interfaces: &str) -> DeviceRecord {
+/// The descriptors of a device, a configuration with so many interfaces, and the first of these,
+/// with an association before it, as composite devices have.
+fn descriptors(interfaces: u8, [class, subclass, protocol]: [u8; 3]) -> String {
+    let device = [[18, 1].as_slice(), &[0; 16]].concat();
+    let configuration = [9, 2, 0, 0, interfaces, 1, 0, 0x80, 50];
+    let association = [8, 11, 0, interfaces, 0, 0, 0, 0];
+    let interface = [9, 4, 0, 0, 2, class, subclass, protocol, 0];
+    let all = [device.as_slice(), &configuration, &association, &interface].concat();
+    digits(&all)
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn gadget(interfaces: u8) -> DeviceRecord {
     device(
         "/devices/platform/dummy_hcd.0/usb3/3-1",
         "usb",
         "DEVTYPE=usb_device PRODUCT=547/1002/210 TYPE=239/2/1",
-        &[("bNumInterfaces", interfaces)],
+        &[("descriptors", &descriptors(interfaces, [2, 2, 1]))],
         Some(pci()),
     )
 }
 
-fn function(interfaces: &str) -> DeviceRecord {
+fn function(interfaces: u8) -> DeviceRecord {
     device(
         "/devices/platform/dummy_hcd.0/usb3/3-1/3-1:1.2",
         "usb",
@@ -116,7 +131,7 @@ fn a_port_of_a_composite_device_has_the_ids_of_its_function() {
         "tty",
         "",
         &[],
-        Some(function(" 3")),
+        Some(function(3)),
     );
     let ids = ids_of(&port);
     assert_eq!(
@@ -135,7 +150,7 @@ fn a_port_of_a_composite_device_has_the_ids_of_its_function() {
 
 #[test]
 fn the_only_function_of_a_device_has_the_ids_of_the_device() {
-    let ids = ids_of(&function(" 1"));
+    let ids = ids_of(&function(1));
     assert_eq!(
         ids.hardware,
         ["USB\\VID_0547&PID_1002&REV_0210", "USB\\VID_0547&PID_1002"]
@@ -145,7 +160,7 @@ fn the_only_function_of_a_device_has_the_ids_of_the_device() {
 
 #[test]
 fn a_usb_disk_has_storage_ids_and_not_those_of_the_usb_device() {
-    let unit = lun(Some(function(" 3")), "QEMU    ", "QEMU HARDDISK   ", "2.5+");
+    let unit = lun(Some(function(3)), "QEMU    ", "QEMU HARDDISK   ", "2.5+");
     let disk = device(
         "/devices/x/1:0:0:0/block/sda",
         "block",
@@ -226,4 +241,413 @@ fn software_devices_have_ids_of_our_own_enumerator() {
     let ids = ids_of(&disk);
     assert_eq!(ids.hardware, ["ARRIVAL\\BLOCK_LOOP"]);
     assert_eq!(instance_path(&disk, &ids), "ARRIVAL\\BLOCK_LOOP\\loop77");
+}
+
+/// Hardware ids and, behind a line of their own, compatible ids, as one would write them down.
+fn listed(ids: &Ids) -> String {
+    let hardware = ids.hardware.iter().map(String::as_str);
+    let compatible = ids.compatible.iter().map(String::as_str);
+    hardware
+        .chain(["--"])
+        .chain(compatible)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn a_composite_device_and_its_functions_are_devices_of_their_own() {
+    assert_eq!(
+        listed(&ids_of(&gadget(3))),
+        r"USB\VID_0547&PID_1002&REV_0210
+USB\VID_0547&PID_1002
+--
+USB\DevClass_EF&SubClass_02&Prot_01
+USB\DevClass_EF&SubClass_02
+USB\DevClass_EF
+USB\COMPOSITE"
+    );
+}
+
+#[test]
+fn a_device_without_a_class_has_that_of_its_first_interface() {
+    let stick = device(
+        "/devices/pci0000:00/0000:00:01.0/usb2/2-1",
+        "usb",
+        "DEVTYPE=usb_device PRODUCT=46f4/1/0 TYPE=0/0/0",
+        &[("descriptors", &descriptors(1, [8, 6, 0x50]))],
+        None,
+    );
+    assert_eq!(
+        listed(&ids_of(&stick)),
+        r"USB\VID_46F4&PID_0001&REV_0000
+USB\VID_46F4&PID_0001
+--
+USB\Class_08&SubClass_06&Prot_50
+USB\Class_08&SubClass_06
+USB\Class_08"
+    );
+    let mut silent = stick;
+    silent.attributes = [("descriptors", "1201ff")].into_iter().collect();
+    assert_eq!(ids_of(&silent).compatible[2], "USB\\Class_00");
+}
+
+/// IDENTIFY DEVICE data as VPD page 89h holds them.
+fn vpd_pg89(model: &str, firmware: &str) -> String {
+    let swapped = |text: &str, width: usize| {
+        let mut bytes = format!("{text: <width$}").into_bytes();
+        bytes.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+        bytes
+    };
+    let mut page = vec![0; 60 + 46];
+    page.extend(swapped(firmware, 8));
+    page.extend(swapped(model, 40));
+    digits(&page)
+}
+
+#[test]
+fn an_ata_disk_has_the_long_name_that_its_identify_data_tell() {
+    let port = device(
+        "/devices/pci0000:00/0000:00:1f.2/ata1",
+        "",
+        "",
+        &[],
+        Some(pci()),
+    );
+    let mut disk = lun(Some(port), "ATA     ", "Samsung SSD 860 ", "4B6Q");
+    assert_eq!(
+        ids_of(&disk).hardware[0],
+        r"IDE\DiskSamsung_SSD_860_________________________4B6Q____"
+    );
+    disk.attributes = disk
+        .attributes
+        .iter()
+        .chain([(
+            "vpd_pg89",
+            vpd_pg89("Samsung SSD 860 EVO 500GB", "RVT04B6Q").as_str(),
+        )])
+        .collect();
+    assert_eq!(
+        listed(&ids_of(&disk)),
+        r"IDE\DiskSamsung_SSD_860_EVO_500GB_______________RVT04B6Q
+IDE\Samsung_SSD_860_EVO_500GB_______________RVT04B6Q
+IDE\DiskSamsung_SSD_860_EVO_500GB_______________
+Samsung_SSD_860_EVO_500GB_______________RVT04B6Q
+--
+GenDisk"
+    );
+}
+
+#[test]
+fn an_nvme_namespace_has_the_ids_of_its_controller() {
+    let controller = device(
+        "/devices/pci0000:00/0000:01:00.0/nvme/nvme0",
+        "nvme",
+        "",
+        &[("model", "QEMU NVMe Ctrl  "), ("firmware_rev", "8.0.2   ")],
+        Some(pci()),
+    );
+    let disk = device(
+        "/devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1",
+        "block",
+        "DEVTYPE=disk",
+        &[],
+        Some(controller),
+    );
+    assert_eq!(
+        listed(&ids_of(&disk)),
+        r"SCSI\DiskNVMe____QEMU_NVMe_Ctrl__________________________8.0.2___
+SCSI\DiskNVMe____QEMU_NVMe_Ctrl__________________________
+SCSI\DiskNVMe____QEMU_NVMe_Ctrl__8.0.
+SCSI\DiskNVMe____QEMU_NVMe_Ctrl__
+SCSI\DiskNVMe____
+SCSI\NVMe____QEMU_NVMe_Ctrl__8
+NVMe____QEMU_NVMe_Ctrl__8
+--
+GenDisk"
+    );
+    assert!(ancestor_ids(&disk).contains(&"PCI\\VEN_8086&DEV_10D3".to_owned()));
+}
+
+/// A boot keyboard, and one with volume keys as a second collection.
+const KEYBOARD: &str = "05010906a1010507c0";
+const TWO: &str = "05010906a101c0050c0901a101c0";
+
+fn hid(descriptor: &str, parent: Option<DeviceRecord>) -> DeviceRecord {
+    device(
+        "/devices/x/0003:0627:0001.0001",
+        "hid",
+        "DRIVER=hid-generic HID_ID=0003:00000627:00000001",
+        &[("report_descriptor", descriptor)],
+        parent,
+    )
+}
+
+fn hidraw(descriptor: &str, parent: Option<DeviceRecord>) -> DeviceRecord {
+    let parent = Some(hid(descriptor, parent));
+    device(
+        "/devices/x/0003:0627:0001.0001/hidraw/hidraw0",
+        "hidraw",
+        "",
+        &[],
+        parent,
+    )
+}
+
+fn listed_functions(device: &DeviceRecord) -> String {
+    let list = functions(device).into_iter();
+    let texts = list.map(|(reference, ids)| format!("[{reference}] {}", listed(&ids)));
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_keyboard_of_one_function_and_collection_has_the_shortest_ids() {
+    assert_eq!(
+        listed_functions(&hidraw(KEYBOARD, Some(function(1)))),
+        r"[] HID\Vid_0627&Pid_0001&Rev_0210
+HID\Vid_0627&Pid_0001
+HID_DEVICE_SYSTEM_KEYBOARD
+HID_DEVICE_UP:0001_U:0006
+HID_DEVICE
+--"
+    );
+    // No USB device tells a revision, and no descriptor a usage.
+    assert_eq!(
+        listed_functions(&hidraw("", None)),
+        "[] HID\\Vid_0627&Pid_0001\nHID_DEVICE\n--"
+    );
+}
+
+#[test]
+fn each_collection_of_a_function_is_an_interface_of_its_own() {
+    assert_eq!(
+        listed_functions(&hidraw(TWO, Some(function(3)))),
+        r"[Col01] HID\Vid_0627&Pid_0001&Rev_0210&MI_02&Col01
+HID\Vid_0627&Pid_0001&MI_02&Col01
+HID_DEVICE_SYSTEM_KEYBOARD
+HID_DEVICE_UP:0001_U:0006
+HID_DEVICE
+--
+[Col02] HID\Vid_0627&Pid_0001&Rev_0210&MI_02&Col02
+HID\Vid_0627&Pid_0001&MI_02&Col02
+HID_DEVICE_SYSTEM_CONSUMER
+HID_DEVICE_UP:000C_U:0001
+HID_DEVICE
+--"
+    );
+}
+
+#[test]
+fn an_input_node_has_the_ids_of_all_collections_of_its_device() {
+    let input = device(
+        "/devices/x/input/input3",
+        "input",
+        "",
+        &[],
+        Some(hid(TWO, None)),
+    );
+    let event = device(
+        "/devices/x/input/input3/event3",
+        "input",
+        "",
+        &[],
+        Some(input),
+    );
+    assert_eq!(
+        listed_functions(&event),
+        r"[] HID\Vid_0627&Pid_0001&Col01
+HID_DEVICE_SYSTEM_KEYBOARD
+HID_DEVICE_UP:0001_U:0006
+HID\Vid_0627&Pid_0001&Col02
+HID_DEVICE_SYSTEM_CONSUMER
+HID_DEVICE_UP:000C_U:0001
+HID_DEVICE
+--"
+    );
+}
+
+#[test]
+fn a_port_of_the_board_has_the_ids_of_the_firmware() {
+    let pnp = device(
+        "/devices/pnp0/00:03",
+        "pnp",
+        "",
+        &[("id", "PNP0501\nPNP0500")],
+        None,
+    );
+    let port = device(
+        "/devices/pnp0/00:03/00:03:0/00:03:0.0/tty/ttyS0",
+        "tty",
+        "",
+        &[],
+        Some(pnp),
+    );
+    assert_eq!(
+        listed(&ids_of(&port)),
+        r"ACPI\VEN_PNP&DEV_0501
+ACPI\PNP0501
+*PNP0501
+--
+ACPI\VEN_PNP&DEV_0500
+ACPI\PNP0500
+*PNP0500"
+    );
+    let bridge = device(
+        "/devices/LNXSYSTM:00/LNXSYBUS:00/PNP0A08:00",
+        "acpi",
+        "MODALIAS=acpi:PNP0A08:PNP0A03:",
+        &[],
+        None,
+    );
+    let ids = ids_of(&bridge);
+    assert_eq!(ids.hardware.last().unwrap(), "*PNP0A08");
+    assert_eq!(ids.compatible.last().unwrap(), "*PNP0A03");
+}
+
+#[test]
+fn revision_and_subsystem_of_the_firmware_come_first() {
+    let touchpad = device(
+        "/devices/pci0000:00/0000:00:15.0/i2c_designware.0/i2c-0/i2c-SYNA8004:00",
+        "i2c",
+        "MODALIAS=acpi:SYNA8004:PNP0C50:",
+        &[("hrv", "2"), ("sub", "17AA5081")],
+        Some(pci()),
+    );
+    assert_eq!(
+        listed(&ids_of(&touchpad)),
+        r"ACPI\VEN_SYNA&DEV_8004&SUBSYS_17AA5081&REV_0002
+ACPI\VEN_SYNA&DEV_8004&SUBSYS_17AA5081
+ACPI\VEN_SYNA&DEV_8004&REV_0002
+ACPI\VEN_SYNA&DEV_8004
+ACPI\SYNA8004
+*SYNA8004
+--
+ACPI\VEN_PNP&DEV_0C50
+ACPI\PNP0C50
+*PNP0C50"
+    );
+    let button = device(
+        "/devices/LNXSYSTM:00/LNXPWRBN:00",
+        "acpi",
+        "MODALIAS=acpi:LNXPWRBN:",
+        &[],
+        None,
+    );
+    assert_eq!(
+        ids_of(&button).hardware,
+        [
+            "ACPI\\LNXPWRBN",
+            "*LNXPWRBN",
+            "ACPI\\FixedButton",
+            "*FixedButton"
+        ]
+    );
+}
+
+#[test]
+fn cards_and_functions_of_sd_are_told_apart() {
+    let card = device(
+        "/devices/x/mmc_host/mmc0/mmc0:aaaa",
+        "mmc",
+        "MMC_TYPE=SD MMC_NAME=SU08G",
+        &[
+            ("manfid", "0x000003"),
+            ("oemid", "0x5344"),
+            ("hwrev", "0x8"),
+            ("fwrev", "0x0"),
+        ],
+        None,
+    );
+    let disk = device(
+        "/devices/x/block/mmcblk0",
+        "block",
+        "DEVTYPE=disk",
+        &[],
+        Some(card),
+    );
+    assert_eq!(
+        listed(&ids_of(&disk)),
+        r"SD\VID_03&OID_5344&PID_SU08G&REV_8.0
+SD\VID_03&OID_5344&PID_SU08G
+--
+SD\CLASS_STORAGE"
+    );
+    let function = |class: &str| {
+        let uevent = format!("SDIO_CLASS={class} SDIO_ID=02D0:4324");
+        listed(&ids_of(&device(
+            "/devices/x/mmc1:0001:1",
+            "sdio",
+            &uevent,
+            &[],
+            None,
+        )))
+    };
+    assert_eq!(function("00"), "SD\\VID_02D0&PID_4324\n--");
+    assert_eq!(function("07"), "SD\\VID_02D0&PID_4324\n--\nSD\\CLASS_07");
+}
+
+#[test]
+fn a_codec_tells_its_revision_without_the_stepping() {
+    let codec = device(
+        "/devices/pci0000:00/0000:00:1f.3/hdaudioC0D0",
+        "hdaudio",
+        "MODALIAS=hdaudio:v10EC0257r00100001a01",
+        &[
+            ("afg", "0x1"),
+            ("mfg", "0x0"),
+            ("vendor_id", "0x10ec0257"),
+            ("subsystem_id", "0x17aa225d"),
+            ("revision_id", "0x100001"),
+        ],
+        Some(pci()),
+    );
+    assert_eq!(
+        listed(&ids_of(&codec)),
+        r"HDAUDIO\FUNC_01&VEN_10EC&DEV_0257&SUBSYS_17AA225D&REV_1000
+HDAUDIO\FUNC_01&VEN_10EC&DEV_0257&SUBSYS_17AA225D
+--
+HDAUDIO\FUNC_01&VEN_10EC&DEV_0257&REV_1000
+HDAUDIO\FUNC_01&VEN_10EC&DEV_0257
+HDAUDIO\FUNC_01&VEN_10EC
+HDAUDIO\FUNC_01"
+    );
+}
+
+#[test]
+fn a_monitor_is_named_by_its_edid_and_a_free_connector_by_its_card() {
+    let connector = |edid: &str| {
+        device(
+            "/devices/pci0000:00/0000:00:02.0/drm/card0/card0-DP-1",
+            "drm",
+            "DEVTYPE=drm_connector",
+            &[("edid", edid)],
+            Some(pci()),
+        )
+    };
+    // GSM (goldstar) 5B08.
+    let monitor = ids_of(&connector("00ffffffffffff001e6d085b01010101"));
+    assert_eq!(listed(&monitor), "MONITOR\\GSM5B08\n--\n*PNP09FF");
+    let free = ids_of(&connector(""));
+    assert!(free.hardware[0].starts_with("PCI\\VEN_8086"), "{free:?}");
+}
+
+#[test]
+fn a_device_of_the_device_tree_has_its_compatible_strings() {
+    let uart = device(
+        "/devices/platform/soc/fe201000.serial",
+        "platform",
+        "OF_NAME=serial OF_COMPATIBLE_0=arm,pl011 OF_COMPATIBLE_1=arm,primecell OF_COMPATIBLE_N=2",
+        &[],
+        None,
+    );
+    let port = device(
+        "/devices/platform/soc/fe201000.serial/tty/ttyAMA0",
+        "tty",
+        "",
+        &[],
+        Some(uart),
+    );
+    assert_eq!(
+        listed(&ids_of(&port)),
+        "ARRIVAL\\OF_ARM_PL011\n--\nARRIVAL\\OF_ARM_PRIMECELL\nARRIVAL\\TTY"
+    );
 }

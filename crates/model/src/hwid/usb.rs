@@ -1,19 +1,31 @@
 //! USB devices and their interfaces (functions).
 //!
-//! ```text
-//! PRODUCT=46f4/1/0     vendor/product/version, hexadecimal without leading zeros
-//! TYPE=239/2/1         class/subclass/protocol of the device, decimal
-//! INTERFACE=8/6/80     the same of an interface
-//! MODALIAS=usb:...in00 ends with the number of the interface
-//! ```
+//! | part | from |
+//! |---|---|
+//! | `VID_`, `PID_`, `REV_` | `PRODUCT=46f4/1/0`: vendor/product/version, hexadecimal without leading zeros |
+//! | `MI_` | the number of the interface: `MODALIAS=usb:...in00` ends with it |
+//! | class of a device | `TYPE=239/2/1`: class/subclass/protocol, decimal; where the class is 0, that of interface 0 |
+//! | class of an interface | `INTERFACE=8/6/80`, decimal |
+//! | number of interfaces, class of interface 0 | the raw `descriptors` (the kernel keeps them; `bNumInterfaces` would wait for the device) |
+//!
+//! | device | hardware ids | compatible ids |
+//! |---|---|---|
+//! | one function | `USB\VID_v&PID_p&REV_r`, `USB\VID_v&PID_p` | `USB\Class_c&SubClass_s&Prot_p`, `USB\Class_c&SubClass_s`, `USB\Class_c` |
+//! | composite | the same | `USB\DevClass_...` in the same three forms, `USB\COMPOSITE` |
+//! | function of a composite device | the same with `&MI_z` at the end | as of one function |
 //!
 //! A device with several interfaces and class 00, or class EF/02/01, is composite: each of its
-//! interfaces is a device of its own in Windows, with `&MI_` in its ids.
+//! interfaces is a device of its own in Windows. Source: Microsoft, "Standard USB Identifiers".
 
-use super::Ids;
+use super::{Ids, hex};
 use crate::device::DeviceRecord;
 
 type Triple = (u8, u8, u8);
+
+/// `bDescriptorType` of an interface. Source: USB 2.0, table 9-5.
+const INTERFACE: u8 = 4;
+/// The length of a device's descriptor, behind which that of a configuration begins.
+const DEVICE_LENGTH: usize = 18;
 
 /// The ids of a whole device.
 pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
@@ -23,6 +35,10 @@ pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
         compatible.extend(class_ids(class, "DevClass"));
         compatible.push("USB\\COMPOSITE".to_owned());
     } else {
+        let class = match class {
+            (0, _, _) => Descriptors::of(device).first_interface().unwrap_or(class),
+            own => own,
+        };
         compatible.extend(class_ids(class, "Class"));
     }
     Some(Ids {
@@ -33,33 +49,66 @@ pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
 
 /// The ids of an interface: of a composite device its own, else those of the device.
 pub(super) fn interface(interface: &DeviceRecord) -> Option<Ids> {
-    let number = interface_number(interface);
-    let parent = interface
-        .ancestors()
-        .find(|above| above.is("usb", "usb_device"));
-    let composite = parent.map_or(number > Some(0), is_composite);
     let own = triple(interface.property("INTERFACE"))?;
+    let suffix = function(interface);
     let class = match triple(interface.property("TYPE")) {
-        Some(device) if !composite && device.0 != 0 => device,
+        Some(device) if suffix.is_none() && device.0 != 0 => device,
         _ => own,
     };
-    let suffix = match number {
-        Some(number) if composite => format!("&MI_{number:02X}"),
-        _ => String::new(),
-    };
     Some(Ids {
-        hardware: product_ids(interface, &suffix)?,
+        hardware: product_ids(interface, &suffix.unwrap_or_default())?,
         compatible: class_ids(class, "Class").into(),
     })
 }
 
+/// `&MI_02` of an interface of a composite device.
+pub(super) fn function(interface: &DeviceRecord) -> Option<String> {
+    let number = interface_number(interface)?;
+    let parent = interface
+        .ancestors()
+        .find(|above| above.is("usb", "usb_device"));
+    let composite = parent.map_or(number > 0, is_composite);
+    composite.then(|| format!("&MI_{number:02X}"))
+}
+
+/// The version of a device or of the device of an interface, `bcdDevice`.
+pub(super) fn revision(device: &DeviceRecord) -> Option<u16> {
+    let field = device.property("PRODUCT")?.split('/').nth(2)?;
+    u16::from_str_radix(field, 16).ok()
+}
+
 fn is_composite(device: &DeviceRecord) -> bool {
-    let interfaces: u32 = device
-        .attribute("bNumInterfaces")
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(1);
+    let interfaces = Descriptors::of(device).interfaces();
     let class = triple(device.property("TYPE"));
     interfaces > 1 && matches!(class, Some((0, _, _) | (0xef, 2, 1)))
+}
+
+/// What the device said of its first configuration: its own descriptor, the configuration's, and
+/// what belongs to that.
+struct Descriptors(Vec<u8>);
+
+impl Descriptors {
+    fn of(device: &DeviceRecord) -> Self {
+        Descriptors(device.attribute("descriptors").map(hex).unwrap_or_default())
+    }
+
+    /// `bNumInterfaces`; 1 if it is not known.
+    fn interfaces(&self) -> u8 {
+        self.0.get(DEVICE_LENGTH + 4).copied().unwrap_or(1)
+    }
+
+    /// Class, subclass and protocol of the first interface.
+    fn first_interface(&self) -> Option<Triple> {
+        let mut rest = self.0.get(DEVICE_LENGTH..)?;
+        loop {
+            let (length, kind) = (usize::from(*rest.first()?), *rest.get(1)?);
+            if kind == INTERFACE {
+                return Some((*rest.get(5)?, *rest.get(6)?, *rest.get(7)?));
+            }
+            // A length of 0 would never end.
+            rest = rest.get(length.max(2)..)?;
+        }
+    }
 }
 
 fn interface_number(interface: &DeviceRecord) -> Option<u8> {
