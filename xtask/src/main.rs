@@ -32,7 +32,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [CARGO TEST ARGUMENTS]      run every test (or those that cargo test would run) and count them
-  slow                             deep exploration, long property runs and mutants of the engine
+  slow [explore] [mutants]         deep exploration, long property runs and mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   docs                             write the parts of docs/ that come from data files
   fetch-peers                      unpack busybox and systemd-udevd into target/peers

@@ -1,10 +1,9 @@
-//! `cargo xtask slow`: what takes long.
+//! `cargo xtask slow [PART...]`: what takes long; all of it, or some parts.
 //!
 //! | part | how |
 //! |---|---|
-//! | exploration | the engine's tests with `ARRIVAL_EXPLORE=deep` |
-//! | properties | the same run, with `PROPTEST_CASES` of 20,000 |
-//! | mutants | `cargo mutants` on the engine; survivors must be listed in `xtask/mutants.txt` |
+//! | `explore` | the engine's tests with `ARRIVAL_EXPLORE=deep`, and all properties with `PROPTEST_CASES` of 20,000 |
+//! | `mutants` | `cargo mutants` on the engine, against its sentences and its model: an exploration takes too long to be run five hundred times; survivors must be listed in `xtask/mutants.txt` |
 //!
 //! Every part runs, also if one before it failed; one line for each stands at the end.
 
@@ -21,14 +20,23 @@ const CASES: &str = "20000";
 /// How long a deep exploration may print nothing.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
+/// The parts by name.
+const PARTS: [(&str, Part); 2] = [("explore", explore), ("mutants", mutants)];
+
+/// Does a part and says what came of it, in a line.
+type Part = fn() -> Outcome<String>;
+
 pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
-    if let Some(word) = arguments.first() {
-        return Err(format!("no argument is expected, not '{word}'").into());
+    let known = PARTS.map(|(name, _)| name);
+    if let Some(word) = arguments
+        .iter()
+        .find(|word| !known.contains(&word.as_str()))
+    {
+        return Err(format!("no part '{word}'; there are {}", known.join(", ")).into());
     }
-    let outcomes = [
-        ("exploration and properties", deep()),
-        ("mutants", mutants()),
-    ];
+    let asked = |name: &str| arguments.is_empty() || arguments.iter().any(|word| word == name);
+    let parts = PARTS.into_iter().filter(|(name, _)| asked(name));
+    let outcomes: Vec<_> = parts.map(|(name, part)| (name, part())).collect();
     let mut good = true;
     for (name, outcome) in &outcomes {
         match outcome {
@@ -42,7 +50,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-fn deep() -> Outcome<String> {
+fn explore() -> Outcome<String> {
     let mut cargo = workspace::cargo();
     cargo
         .env("ARRIVAL_EXPLORE", "deep")
@@ -69,8 +77,17 @@ fn mutants() -> Outcome<String> {
     cargo
         .env("PATH", path_with_tools()?)
         .args(["mutants", "--package", "arrival-engine", "--no-shuffle"])
-        .args(["--colors", "never", "--output"])
-        .arg(&output);
+        .args([
+            "--colors",
+            "never",
+            "--jobs",
+            "2",
+            "--timeout",
+            "120",
+            "--output",
+        ])
+        .arg(&output)
+        .args(["--", "--lib", "--test", "sentences", "--test", "model"]);
     // Its exit code is not zero as soon as one mutant survives: the list decides instead.
     cargo.status()?;
     let found = fs::read_to_string(output.join("mutants.out/missed.txt"))?;
