@@ -5,9 +5,11 @@
 //!
 //! | device | its ids are those of |
 //! |---|---|
-//! | block device | the nearest SCSI device, NVMe controller or subsystem, or memory card; else the nearest PCI function. Never a USB device: a USB disk is a `USBSTOR` device |
+//! | `block`, `nvme-generic` | the nearest SCSI device, NVMe controller or subsystem, or memory card; else the nearest virtio device or PCI function. Never a USB device: a USB disk is a `USBSTOR` device |
+//! | `usbmisc` of a printer (`lp0`) | the USB function, then the printer's (`printer`) |
+//! | `sound`: the node of a codec (`hwC0D0`) | the codec |
 //! | drm connector with a monitor | the monitor |
-//! | any other | itself or the nearest above that is on a bus with a rule |
+//! | any other: `tty`, `net`, `input`, `hidraw`, `video4linux`, `sound`, `drm`, `power_supply`, `thermal` ... | itself or the nearest above that is on a bus with a rule |
 //! | one with none of these above | the device tree's, if it describes one; else itself, in our own enumerator (see [`software`]) |
 //!
 //! | bus (`SUBSYSTEM`) | module |
@@ -15,14 +17,18 @@
 //! | `usb` | `usb` |
 //! | `pci` | `pci` |
 //! | `scsi`, `nvme`, `nvme-subsystem` | `scsi` |
-//! | `hid` | `hid`: one device of Windows for each top-level collection; a `hidraw` node is an interface of each ([`functions`]), other nodes (input, hiddev) have the ids of all |
+//! | `hid` | `hid`: one device of Windows for each top-level collection; a `hidraw` node is an interface of each ([`functions`]), an `input` node has the ids of its own, other nodes those of all |
 //! | `acpi`, `pnp`, and others that ACPI describes | `acpi` |
 //! | `mmc`, `sdio` | `sd` |
 //! | `hdaudio` | `audio` |
 //!
 //! What Linux has no device for has no ids here: services of Bluetooth devices (`BTHENUM`; their radios
-//! have `USB` ids, their keyboards and mice `HID` ids), and printers as such (`USBPRINT`, whose
-//! checksum is not published; a printer's port has `USB` ids).
+//! have `USB` ids, their keyboards and mice `HID` ids; what else is behind a link has ids of our own and
+//! not those of the radio).
+//!
+//! What a device says of itself is cut and cleaned before it is part of an id: a list has no more than
+//! [`MAX_IDS`] ids, an id is shorter than [`MAX_ID`] characters and has no blank, comma, control or foreign
+//! character. Windows demands so.
 //!
 //! The instance path is Windows' three parts, `enumerator\device\instance`: the first hardware id
 //! and, as instance, the kernel's name on the bus with the device's own name (`0000_00_03.0&eth0`).
@@ -36,12 +42,19 @@ mod audio;
 mod hid;
 mod monitor;
 mod pci;
+mod printer;
 mod scsi;
 mod sd;
 pub mod software;
 mod usb;
 
 use crate::device::DeviceRecord;
+
+/// How many ids a list may have. Source: Microsoft, "Hardware IDs".
+pub const MAX_IDS: usize = 64;
+
+/// An id is shorter than this (`MAX_DEVICE_ID_LEN`, cfgmgr32.h).
+pub const MAX_ID: usize = 200;
 
 /// The ids of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,13 +73,25 @@ impl Ids {
             .chain(&self.compatible)
             .map(String::as_str)
     }
+
+    /// No more ids than a list may have, none longer than one may be.
+    fn bounded(mut self) -> Self {
+        for list in [&mut self.hardware, &mut self.compatible] {
+            list.retain(|id| id.len() < MAX_ID);
+            list.truncate(MAX_IDS);
+        }
+        self
+    }
 }
 
 /// The ids of the device that exposes an interface.
 pub fn ids_of(device: &DeviceRecord) -> Ids {
-    bus_device(device)
-        .and_then(own_ids)
-        .unwrap_or_else(|| software::ids(device))
+    let bus = bus_device(device);
+    let ids = bus.and_then(|bus| match bus.subsystem.as_str() {
+        "hid" if bus.devpath != device.devpath => hid::node(device, bus),
+        _ => own_ids(bus),
+    });
+    ids.unwrap_or_else(|| software::ids(device)).bounded()
 }
 
 /// The devices that Windows would have where Linux has one, each with the reference string of its
@@ -79,7 +104,7 @@ pub fn functions(device: &DeviceRecord) -> Vec<(String, Ids)> {
     {
         return (1..)
             .map(|number: usize| format!("Col{number:02X}"))
-            .zip(collections)
+            .zip(collections.into_iter().map(Ids::bounded))
             .collect();
     }
     vec![(String::new(), ids_of(device))]
@@ -89,7 +114,10 @@ pub fn functions(device: &DeviceRecord) -> Vec<(String, Ids)> {
 pub fn ancestor_ids(device: &DeviceRecord) -> Vec<String> {
     let owner = bus_device(device).unwrap_or(device);
     let mut found: Vec<String> = Vec::new();
-    for ids in owner.ancestors().filter_map(own_ids) {
+    let above = owner
+        .ancestors()
+        .filter(|above| rule(above).is_some_and(|rule| rule != Rule::Namespace));
+    for ids in above.filter_map(own_ids).map(Ids::bounded) {
         for id in ids.hardware.into_iter().chain(ids.compatible) {
             if !found.contains(&id) {
                 found.push(id);
@@ -117,20 +145,27 @@ pub fn instance_path(device: &DeviceRecord, ids: &Ids) -> String {
 /// The sysfs attributes that these rules look at in a device of a subsystem.
 ///
 /// Only what the kernel answers from memory belongs here: `serial` or `bNumInterfaces` of a USB
-/// device wait for its lock and may take seconds.
+/// device wait for its lock and may take seconds, `config` of a PCI function wakes it, `hrv` of an ACPI
+/// device runs the firmware's program. (`edid` waits while the connectors of the card are being probed.)
 pub fn attributes(subsystem: &str) -> &'static [&'static str] {
     match subsystem {
-        "acpi" => &["hrv", "sub"],
         "drm" => &["edid"],
-        "hdaudio" => &["afg", "mfg", "revision_id", "subsystem_id", "vendor_id"],
+        "hdaudio" | "sound" => &["afg", "mfg", "revision_id", "subsystem_id", "vendor_id"],
         "hid" => &["report_descriptor"],
-        "mmc" => &["fwrev", "hwrev", "manfid", "oemid"],
+        "mmc" => &["fwrev", "hwrev", "manfid", "oemid", "prv"],
         "net" => &["tun_flags"],
         "nvme" | "nvme-subsystem" => &["firmware_rev", "model"],
         "pci" => &["revision"],
         "pnp" => &["id"],
         "scsi" => &["model", "rev", "type", "vendor", "vpd_pg89"],
-        "usb" => &["descriptors"],
+        "usb" => &[
+            "descriptors",
+            "iad_bFirstInterface",
+            "iad_bFunctionClass",
+            "iad_bFunctionProtocol",
+            "iad_bFunctionSubClass",
+            "ieee1284_id",
+        ],
         _ => &[],
     }
 }
@@ -166,14 +201,21 @@ fn hex(digits: &str) -> Vec<u8> {
 
 /// The device whose ids count for this one.
 fn bus_device(device: &DeviceRecord) -> Option<&DeviceRecord> {
-    let block = device.subsystem == "block";
+    let storage = matches!(device.subsystem.as_str(), "block" | "nvme-generic");
     std::iter::once(device)
         .chain(device.ancestors())
+        // What is behind a link of Bluetooth, and on no bus there, is not the radio.
+        .take_while(|above| !software::is_link(above))
         .find(|above| match rule(above) {
-            Some(Rule::Storage | Rule::Pci) => true,
-            Some(Rule::Other) => !block,
+            Some(Rule::Storage | Rule::Pci | Rule::Software) => true,
+            Some(Rule::Namespace) => storage,
+            Some(Rule::Other) => !storage,
             None => false,
         })
+}
+
+fn is_below_pci(device: &DeviceRecord) -> bool {
+    device.ancestors().any(|above| above.subsystem == "pci")
 }
 
 /// Which devices a rule is for.
@@ -181,27 +223,31 @@ fn bus_device(device: &DeviceRecord) -> Option<&DeviceRecord> {
 enum Rule {
     /// A unit of storage, for its block devices and all else.
     Storage,
+    /// What a unit of storage is a part of, for its block devices alone.
+    Namespace,
     /// A PCI function, for block devices that have no unit above them too.
     Pci,
+    /// One of our own enumerator that stands for all that hangs below it.
+    Software,
     /// All but block devices.
     Other,
 }
 
 fn rule(device: &DeviceRecord) -> Option<Rule> {
     match (device.subsystem.as_str(), device.devtype.as_deref()) {
-        ("scsi", Some("scsi_device")) | ("mmc", _) => Some(Rule::Storage),
-        ("nvme" | "nvme-subsystem", _) => device.attribute("model").map(|_| Rule::Storage),
+        ("scsi", Some("scsi_device")) => Some(Rule::Storage),
+        ("mmc", _) => sd::is_memory(device).then_some(Rule::Storage),
+        ("nvme" | "nvme-subsystem", _) => scsi::answered(device).map(|_| Rule::Namespace),
+        ("virtio", _) => software::is_virtio(device).then_some(Rule::Software),
         ("pci", _) => Some(Rule::Pci),
         ("usb", Some("usb_device" | "usb_interface")) => Some(Rule::Other),
-        ("hid" | "sdio" | "hdaudio" | "acpi" | "pnp", _) => Some(Rule::Other),
+        ("hid" | "sdio", _) => Some(Rule::Other),
+        ("hdaudio" | "sound", _) => audio::is_codec(device).then_some(Rule::Other),
         ("drm", _) => device
             .attribute("edid")
             .filter(|edid| !edid.is_empty())
             .map(|_| Rule::Other),
-        _ => device
-            .property("MODALIAS")
-            .filter(|alias| alias.starts_with("acpi:"))
-            .map(|_| Rule::Other),
+        _ => acpi::is_described(device).then_some(Rule::Other),
     }
 }
 
@@ -216,7 +262,9 @@ fn own_ids(device: &DeviceRecord) -> Option<Ids> {
         ("hid", _) => hid::device(device),
         ("mmc", _) => sd::card(device),
         ("sdio", _) => sd::function(device),
-        ("hdaudio", _) => audio::codec(device),
+        ("hdaudio" | "sound", _) => audio::codec(device),
+        // Its ids depend on what asks for them.
+        ("virtio", _) => None,
         ("drm", _) => monitor::at_connector(device),
         _ => acpi::device(device),
     }

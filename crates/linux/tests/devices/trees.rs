@@ -183,7 +183,9 @@ fn a_raw_node_is_an_interface_of_each_collection_of_its_device() {
         let id = format!("HID\\Vid_0627&Pid_0001&{collection}");
         (collection.to_owned(), format!("{id} {rest} HID_DEVICE"))
     };
-    let keyboard = "HID_DEVICE_SYSTEM_KEYBOARD HID_DEVICE_UP:0001_U:0006";
-    let consumer = "HID_DEVICE_SYSTEM_CONSUMER HID_DEVICE_UP:000C_U:0001";
+    let keyboard =
+        "HID\\Vid_0627&UP:0001_U:0006 HID_DEVICE_SYSTEM_KEYBOARD HID_DEVICE_UP:0001_U:0006";
+    let consumer =
+        "HID\\Vid_0627&UP:000C_U:0001 HID_DEVICE_SYSTEM_CONSUMER HID_DEVICE_UP:000C_U:0001";
     assert_eq!(found, [ids("Col01", keyboard), ids("Col02", consumer)]);
 }

@@ -2,7 +2,7 @@
 //!
 //! | device | ids from |
 //! |---|---|
-//! | on the `acpi` bus | `MODALIAS=acpi:HID:CID:CID:`; `hrv` (hardware revision), `sub` (subsystem) where the firmware has them |
+//! | on the `acpi` bus | `MODALIAS=acpi:HID:CID:CID:` |
 //! | on another bus, described by ACPI (`platform`, `i2c`, `spi`, `serial`) | the same `MODALIAS` |
 //! | on the `pnp` bus | `id`, one a line |
 //!
@@ -10,8 +10,11 @@
 //!
 //! | id | forms, in this order |
 //! |---|---|
-//! | `PNP0501`, `INT33C2`, `GOOG0001`: vendor of 3 or 4 characters, 4 hexadecimal digits | `ACPI\VEN_v&DEV_d&SUBSYS_s&REV_r`, `...&SUBSYS_s`, `...&REV_r`, `ACPI\VEN_v&DEV_d`, `ACPI\PNP0501`, `*PNP0501` |
+//! | `PNP0501`, `INT33C2`, `GOOG0001`: vendor of 3 or 4 characters, 4 hexadecimal digits | `ACPI\VEN_v&DEV_d`, `ACPI\PNP0501`, `*PNP0501` |
 //! | any other | `ACPI\id`, `*id` |
+//!
+//! Windows has longer forms with `&SUBSYS_` (_SUB) and `&REV_` (_HRV) before these. sysfs does not show the
+//! first, and its `hrv` runs the firmware's program, which can wait for another one: they are missing.
 //!
 //! The power and sleep buttons that are part of the chipset (`LNXPWRBN`, `LNXSLPBN`) are Windows'
 //! `ACPI\FixedButton` too. Source: Microsoft, "Device management namespace objects"; ACPI 6.5, 6.1.
@@ -21,27 +24,9 @@ use crate::device::DeviceRecord;
 
 /// The ids of a device that the firmware describes; nothing if this one is not.
 pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
-    let list: Vec<&str> = if device.subsystem == "pnp" {
-        device.attribute("id")?.lines().collect()
-    } else {
-        let alias = device.property("MODALIAS")?.strip_prefix("acpi:")?;
-        alias.split(':').collect()
-    };
-    let mut list = list.into_iter().map(str::trim).filter(|id| !id.is_empty());
+    let mut list = names(device);
     let first = list.next()?;
-    let mut hardware = Vec::new();
-    if let Some((vendor, number)) = parts(first) {
-        let id = format!("ACPI\\VEN_{vendor}&DEV_{number}");
-        let revision = device.attribute("hrv").and_then(revision);
-        let subsystem = device.attribute("sub").map(|sub| id_part(sub.trim()));
-        let subsystem = subsystem.filter(|sub| !sub.is_empty());
-        if let (Some(sub), Some(rev)) = (&subsystem, revision) {
-            hardware.push(format!("{id}&SUBSYS_{sub}&REV_{rev:04X}"));
-        }
-        hardware.extend(subsystem.map(|sub| format!("{id}&SUBSYS_{sub}")));
-        hardware.extend(revision.map(|rev| format!("{id}&REV_{rev:04X}")));
-    }
-    hardware.extend(forms(first));
+    let mut hardware = forms(first);
     if matches!(first, "LNXPWRBN" | "LNXSLPBN") {
         hardware.extend(forms("FixedButton"));
     }
@@ -55,6 +40,24 @@ pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
         hardware,
         compatible,
     })
+}
+
+/// Whether the firmware gives the device an id.
+pub(super) fn is_described(device: &DeviceRecord) -> bool {
+    names(device).next().is_some()
+}
+
+fn names(device: &DeviceRecord) -> impl Iterator<Item = &str> {
+    let text = if device.subsystem == "pnp" {
+        device.attribute("id")
+    } else {
+        let alias = device.property("MODALIAS");
+        alias.and_then(|alias| alias.strip_prefix("acpi:"))
+    };
+    text.unwrap_or_default()
+        .split(['\n', ':'])
+        .map(str::trim)
+        .filter(|id| !id.is_empty())
 }
 
 /// The forms of one id.
@@ -73,9 +76,4 @@ fn parts(id: &str) -> Option<(&str, &str)> {
     let good = vendor.chars().all(|c| c.is_ascii_alphanumeric())
         && number.chars().all(|c| c.is_ascii_hexdigit());
     good.then_some((vendor, number))
-}
-
-/// `hrv` is decimal.
-fn revision(text: &str) -> Option<u16> {
-    text.trim().parse().ok()
 }

@@ -1,49 +1,76 @@
-//! Codecs of HD Audio.
+//! Codecs of High Definition Audio.
 //!
-//! | part | from |
-//! |---|---|
-//! | `FUNC_` | `afg` (audio function group: 01), else `mfg` (modem: 02) |
-//! | `VEN_`, `DEV_` | `vendor_id`, both halves |
-//! | `SUBSYS_` | `subsystem_id`, 8 digits |
-//! | `REV_` | `revision_id`, without its lowest 8 bits (the stepping) |
+//! ```text
+//! vendor_id     0x10ec0256    vendor and device
+//! subsystem_id  0x10280798
+//! revision_id   0x100002      the last byte is the stepping, which no id has
+//! afg, mfg      0x1, 0x0      the audio and the modem function group; 0 means none
+//! ```
 //!
-//! | hardware ids | compatible ids |
-//! |---|---|
-//! | `HDAUDIO\FUNC_f&VEN_v&DEV_d&SUBSYS_s&REV_r`, `HDAUDIO\FUNC_f&VEN_v&DEV_d&SUBSYS_s` | `HDAUDIO\FUNC_f&VEN_v&DEV_d&REV_r`, `HDAUDIO\FUNC_f&VEN_v&DEV_d`, `HDAUDIO\FUNC_f&VEN_v`, `HDAUDIO\FUNC_f` |
+//! They are files of the codec (bus `hdaudio`) and of its node `hwC0D0` (subsystem `sound`), all in
+//! the kernel's memory. The other nodes of a card (`pcmC0D0p`, `controlC0`) lie beside the codec and
+//! not below it: they have the ids of the card's PCI function.
 //!
-//! Windows has compatible ids with the controller's `CTRL_VEN_` too, whose order it does not publish.
-//! Sound cards of Linux hang below the controller and have its `PCI\` ids. Source: Microsoft,
-//! "Identifiers for High Definition Audio devices".
+//! With `H` for `HDAUDIO\FUNC_ff` (01 audio, 02 modem) and `C` for the controller above on PCI:
+//!
+//! ```text
+//! hardware     H&VEN_v&DEV_d&SUBSYS_s&REV_r   H&VEN_v&DEV_d&SUBSYS_s
+//! compatible   for each of  VEN_v&DEV_d&REV_r, VEN_v&DEV_d, VEN_v, nothing:
+//!              H&CTLR_VEN_C&CTLR_DEV_C&...    H&CTLR_VEN_C&...    H&...
+//! ```
+//!
+//! Source: Microsoft, "Identifiers for High Definition Audio (HDAUDIO) Devices", and the list of a
+//! device in a log of Windows' installer.
 
-use super::Ids;
+use super::{Ids, pci};
 use crate::device::DeviceRecord;
 
+/// Whether this is a codec, or the node that stands for one.
+pub(super) fn is_codec(device: &DeviceRecord) -> bool {
+    let node = device.subsystem == "sound" && device.name().starts_with("hwC");
+    (node || device.subsystem == "hdaudio") && device.attribute("vendor_id").is_some()
+}
+
 /// The ids of a codec.
-pub(super) fn codec(device: &DeviceRecord) -> Option<Ids> {
-    let number = |name| {
-        let digits = device.attribute(name)?.trim().strip_prefix("0x")?;
+pub(super) fn codec(codec: &DeviceRecord) -> Option<Ids> {
+    let number = |name: &str| {
+        let digits = codec.attribute(name)?.trim().strip_prefix("0x")?;
         u32::from_str_radix(digits, 16).ok()
     };
-    let function = |name| number(name).is_some_and(|node| node != 0);
-    let function = match (function("afg"), function("mfg")) {
-        (false, true) => 2,
-        (true | false, _) => 1,
-    };
-    let (id, subsystem) = (number("vendor_id")?, number("subsystem_id")?);
-    let revision = number("revision_id").map(|revision| revision >> 8 & 0xffff);
-    let group = format!("HDAUDIO\\FUNC_{function:02X}");
-    let vendor = format!("{group}&VEN_{:04X}", id >> 16);
-    let device = format!("{vendor}&DEV_{:04X}", id & 0xffff);
-    let mut hardware = Vec::new();
-    let mut compatible = Vec::new();
-    if let Some(revision) = revision {
-        hardware.push(format!(
-            "{device}&SUBSYS_{subsystem:08X}&REV_{revision:04X}"
-        ));
-        compatible.push(format!("{device}&REV_{revision:04X}"));
+    let both = number("vendor_id")?;
+    let has = |name: &str| number(name).is_some_and(|node| node != 0);
+    let function = if has("mfg") && !has("afg") { 2 } else { 1 };
+    let stem = format!("HDAUDIO\\FUNC_{function:02X}");
+    let vendor = format!("&VEN_{:04X}", both >> 16);
+    let device = format!("{vendor}&DEV_{:04X}", both & 0xffff);
+    let revision = number("revision_id").map(|all| format!("&REV_{:04X}", all >> 8 & 0xffff));
+
+    let mut hardware = Vec::with_capacity(2);
+    if let Some(subsystem) = number("subsystem_id") {
+        let whole = format!("{stem}{device}&SUBSYS_{subsystem:08X}");
+        hardware.extend(revision.iter().map(|revision| format!("{whole}{revision}")));
+        hardware.push(whole);
     }
-    hardware.push(format!("{device}&SUBSYS_{subsystem:08X}"));
-    compatible.extend([device, vendor, group]);
+    let above = codec.ancestors().find(|above| above.subsystem == "pci");
+    let controllers = match above.and_then(pci::numbers) {
+        Some((maker, part)) => vec![
+            format!("&CTLR_VEN_{maker:04X}&CTLR_DEV_{part:04X}"),
+            format!("&CTLR_VEN_{maker:04X}"),
+            String::new(),
+        ],
+        None => vec![String::new()],
+    };
+    let with_revision = revision.map(|revision| format!("{device}{revision}"));
+    let rows = with_revision
+        .into_iter()
+        .chain([device, vendor, String::new()]);
+    let compatible = rows
+        .flat_map(|row| {
+            let stem = &stem;
+            let id = move |controller: &String| format!("{stem}{controller}{row}");
+            controllers.iter().map(id).collect::<Vec<_>>()
+        })
+        .collect();
     Some(Ids {
         hardware,
         compatible,

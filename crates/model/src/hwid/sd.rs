@@ -3,7 +3,7 @@
 //! | device | part | from |
 //! |---|---|---|
 //! | card (`mmc` bus, `MMC_TYPE` is SD or MMC) | `VID_` (2 digits), `OID_` (4) | `manfid`, `oemid` |
-//! | | `PID_`, `REV_n.m` | `MMC_NAME` (0 to 5, of eMMC 6 characters); `hwrev`, `fwrev` |
+//! | | `PID_`, `REV_n.m` | `MMC_NAME` (0 to 5, of eMMC 6 characters); `hwrev`, `fwrev`, of eMMC both halves of `prv` |
 //! | SDIO function (`sdio` bus) | `VID_`, `PID_` (4 digits) | `SDIO_ID=02D0:4324` |
 //! | | `CLASS_` | `SDIO_CLASS=07`, if it is not 0 |
 //!
@@ -16,6 +16,11 @@
 
 use super::{Ids, id_part};
 use crate::device::DeviceRecord;
+
+/// Whether it is a memory card, not the card around SDIO functions.
+pub(super) fn is_memory(device: &DeviceRecord) -> bool {
+    matches!(device.property("MMC_TYPE"), Some("SD" | "SDcombo" | "MMC"))
+}
 
 /// The ids of a memory card.
 pub(super) fn card(device: &DeviceRecord) -> Option<Ids> {
@@ -31,9 +36,14 @@ pub(super) fn card(device: &DeviceRecord) -> Option<Ids> {
         vendor & 0xff,
         oem & 0xffff
     );
+    // A newer eMMC has a `fwrev` of eight bytes, which is something else.
+    let revision = match device.property("MMC_TYPE") {
+        Some("MMC") => number("prv").map(|both| (both >> 4, both)),
+        _ => number("hwrev").zip(number("fwrev")),
+    };
     let mut hardware = Vec::new();
-    if let (Some(hardware_rev), Some(firmware_rev)) = (number("hwrev"), number("fwrev")) {
-        hardware.push(format!("{id}&REV_{hardware_rev:X}.{firmware_rev:X}"));
+    if let Some((major, minor)) = revision {
+        hardware.push(format!("{id}&REV_{:X}.{:X}", major & 0xf, minor & 0xf));
     }
     hardware.push(id);
     Some(Ids {

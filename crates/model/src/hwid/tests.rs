@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::device::Properties;
 
+mod buses;
+mod hid;
+
 fn device(
     devpath: &str,
     subsystem: &str,
@@ -368,103 +371,6 @@ GenDisk"
     assert!(ancestor_ids(&disk).contains(&"PCI\\VEN_8086&DEV_10D3".to_owned()));
 }
 
-/// A boot keyboard, and one with volume keys as a second collection.
-const KEYBOARD: &str = "05010906a1010507c0";
-const TWO: &str = "05010906a101c0050c0901a101c0";
-
-fn hid(descriptor: &str, parent: Option<DeviceRecord>) -> DeviceRecord {
-    device(
-        "/devices/x/0003:0627:0001.0001",
-        "hid",
-        "DRIVER=hid-generic HID_ID=0003:00000627:00000001",
-        &[("report_descriptor", descriptor)],
-        parent,
-    )
-}
-
-fn hidraw(descriptor: &str, parent: Option<DeviceRecord>) -> DeviceRecord {
-    let parent = Some(hid(descriptor, parent));
-    device(
-        "/devices/x/0003:0627:0001.0001/hidraw/hidraw0",
-        "hidraw",
-        "",
-        &[],
-        parent,
-    )
-}
-
-fn listed_functions(device: &DeviceRecord) -> String {
-    let list = functions(device).into_iter();
-    let texts = list.map(|(reference, ids)| format!("[{reference}] {}", listed(&ids)));
-    texts.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn a_keyboard_of_one_function_and_collection_has_the_shortest_ids() {
-    assert_eq!(
-        listed_functions(&hidraw(KEYBOARD, Some(function(1)))),
-        r"[] HID\Vid_0627&Pid_0001&Rev_0210
-HID\Vid_0627&Pid_0001
-HID_DEVICE_SYSTEM_KEYBOARD
-HID_DEVICE_UP:0001_U:0006
-HID_DEVICE
---"
-    );
-    // No USB device tells a revision, and no descriptor a usage.
-    assert_eq!(
-        listed_functions(&hidraw("", None)),
-        "[] HID\\Vid_0627&Pid_0001\nHID_DEVICE\n--"
-    );
-}
-
-#[test]
-fn each_collection_of_a_function_is_an_interface_of_its_own() {
-    assert_eq!(
-        listed_functions(&hidraw(TWO, Some(function(3)))),
-        r"[Col01] HID\Vid_0627&Pid_0001&Rev_0210&MI_02&Col01
-HID\Vid_0627&Pid_0001&MI_02&Col01
-HID_DEVICE_SYSTEM_KEYBOARD
-HID_DEVICE_UP:0001_U:0006
-HID_DEVICE
---
-[Col02] HID\Vid_0627&Pid_0001&Rev_0210&MI_02&Col02
-HID\Vid_0627&Pid_0001&MI_02&Col02
-HID_DEVICE_SYSTEM_CONSUMER
-HID_DEVICE_UP:000C_U:0001
-HID_DEVICE
---"
-    );
-}
-
-#[test]
-fn an_input_node_has_the_ids_of_all_collections_of_its_device() {
-    let input = device(
-        "/devices/x/input/input3",
-        "input",
-        "",
-        &[],
-        Some(hid(TWO, None)),
-    );
-    let event = device(
-        "/devices/x/input/input3/event3",
-        "input",
-        "",
-        &[],
-        Some(input),
-    );
-    assert_eq!(
-        listed_functions(&event),
-        r"[] HID\Vid_0627&Pid_0001&Col01
-HID_DEVICE_SYSTEM_KEYBOARD
-HID_DEVICE_UP:0001_U:0006
-HID\Vid_0627&Pid_0001&Col02
-HID_DEVICE_SYSTEM_CONSUMER
-HID_DEVICE_UP:000C_U:0001
-HID_DEVICE
---"
-    );
-}
-
 #[test]
 fn a_port_of_the_board_has_the_ids_of_the_firmware() {
     let pnp = device(
@@ -504,20 +410,17 @@ ACPI\PNP0500
 }
 
 #[test]
-fn revision_and_subsystem_of_the_firmware_come_first() {
+fn a_device_of_another_bus_may_be_one_of_the_firmware() {
     let touchpad = device(
         "/devices/pci0000:00/0000:00:15.0/i2c_designware.0/i2c-0/i2c-SYNA8004:00",
         "i2c",
         "MODALIAS=acpi:SYNA8004:PNP0C50:",
-        &[("hrv", "2"), ("sub", "17AA5081")],
+        &[],
         Some(pci()),
     );
     assert_eq!(
         listed(&ids_of(&touchpad)),
-        r"ACPI\VEN_SYNA&DEV_8004&SUBSYS_17AA5081&REV_0002
-ACPI\VEN_SYNA&DEV_8004&SUBSYS_17AA5081
-ACPI\VEN_SYNA&DEV_8004&REV_0002
-ACPI\VEN_SYNA&DEV_8004
+        r"ACPI\VEN_SYNA&DEV_8004
 ACPI\SYNA8004
 *SYNA8004
 --
@@ -605,11 +508,39 @@ fn a_codec_tells_its_revision_without_the_stepping() {
         r"HDAUDIO\FUNC_01&VEN_10EC&DEV_0257&SUBSYS_17AA225D&REV_1000
 HDAUDIO\FUNC_01&VEN_10EC&DEV_0257&SUBSYS_17AA225D
 --
+HDAUDIO\FUNC_01&CTLR_VEN_8086&CTLR_DEV_10D3&VEN_10EC&DEV_0257&REV_1000
+HDAUDIO\FUNC_01&CTLR_VEN_8086&VEN_10EC&DEV_0257&REV_1000
 HDAUDIO\FUNC_01&VEN_10EC&DEV_0257&REV_1000
+HDAUDIO\FUNC_01&CTLR_VEN_8086&CTLR_DEV_10D3&VEN_10EC&DEV_0257
+HDAUDIO\FUNC_01&CTLR_VEN_8086&VEN_10EC&DEV_0257
 HDAUDIO\FUNC_01&VEN_10EC&DEV_0257
+HDAUDIO\FUNC_01&CTLR_VEN_8086&CTLR_DEV_10D3&VEN_10EC
+HDAUDIO\FUNC_01&CTLR_VEN_8086&VEN_10EC
 HDAUDIO\FUNC_01&VEN_10EC
+HDAUDIO\FUNC_01&CTLR_VEN_8086&CTLR_DEV_10D3
+HDAUDIO\FUNC_01&CTLR_VEN_8086
 HDAUDIO\FUNC_01"
     );
+    // The codec's node says the same; the others of the card are the controller's.
+    let node = |name: &str, attributes: &Properties| {
+        let card = device("/devices/x/sound/card0", "sound", "", &[], Some(pci()));
+        let mut node = device(
+            &format!("/devices/x/sound/card0/{name}"),
+            "sound",
+            "",
+            &[],
+            Some(card),
+        );
+        node.attributes = attributes.clone();
+        ids_of(&node).hardware.swap_remove(0)
+    };
+    let own = node("hwC0D0", &codec.attributes);
+    assert!(
+        own.starts_with("HDAUDIO\\FUNC_01&VEN_10EC&DEV_0257"),
+        "{own}"
+    );
+    let sound = node("pcmC0D0p", &Properties::default());
+    assert!(sound.starts_with("PCI\\VEN_8086"), "{sound}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! | part | from |
 //! |---|---|
 //! | `VID_`, `PID_`, `REV_` | `PRODUCT=46f4/1/0`: vendor/product/version, hexadecimal without leading zeros |
-//! | `MI_` | the number of the interface: `MODALIAS=usb:...in00` ends with it |
+//! | `MI_` | the number of the function: of the interface (`MODALIAS=usb:...in00` ends with it), or of the first one of the association that it is of (`iad_bFirstInterface`) |
 //! | class of a device | `TYPE=239/2/1`: class/subclass/protocol, decimal; where the class is 0, that of interface 0 |
-//! | class of an interface | `INTERFACE=8/6/80`, decimal |
+//! | class of a function | `INTERFACE=8/6/80`, decimal; of an association `iad_bFunctionClass`, `iad_bFunctionSubClass`, `iad_bFunctionProtocol`, hexadecimal |
+//! | printer | `ieee1284_id` of the interface (see `printer`) |
 //! | number of interfaces, class of interface 0 | the raw `descriptors` (the kernel keeps them; `bNumInterfaces` would wait for the device) |
 //!
 //! | device | hardware ids | compatible ids |
@@ -15,15 +16,19 @@
 //! | function of a composite device | the same with `&MI_z` at the end | as of one function |
 //!
 //! A device with several interfaces and class 00, or class EF/02/01, is composite: each of its
-//! interfaces is a device of its own in Windows. Source: Microsoft, "Standard USB Identifiers".
+//! functions is a device of its own in Windows. A function is an interface, or all the interfaces that an
+//! association joins: the data interface of a modem is no device. Source: Microsoft, "Standard USB
+//! Identifiers", "USB Interface Association Descriptor".
 
-use super::{Ids, hex};
+use super::{Ids, hex, printer};
 use crate::device::DeviceRecord;
 
 type Triple = (u8, u8, u8);
 
 /// `bDescriptorType` of an interface. Source: USB 2.0, table 9-5.
 const INTERFACE: u8 = 4;
+/// Class and subclass of floppy drives, UFI. Source: USB Mass Storage Overview 1.4, 2.
+const FLOPPY: (u8, u8) = (8, 4);
 /// The length of a device's descriptor, behind which that of a configuration begins.
 const DEVICE_LENGTH: usize = 18;
 
@@ -47,16 +52,21 @@ pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
     })
 }
 
-/// The ids of an interface: of a composite device its own, else those of the device.
+/// The ids of an interface: of a composite device its function's, else those of the device.
 pub(super) fn interface(interface: &DeviceRecord) -> Option<Ids> {
     let own = triple(interface.property("INTERFACE"))?;
     let suffix = function(interface);
     let class = match triple(interface.property("TYPE")) {
         Some(device) if suffix.is_none() && device.0 != 0 => device,
+        _ if suffix.is_some() => association(interface).map_or(own, |(_, class)| class),
         _ => own,
     };
+    let mut hardware: Vec<String> = product_ids(interface, &suffix.unwrap_or_default())?;
+    if let Some(text) = interface.attribute("ieee1284_id") {
+        hardware.extend(printer::ids(text));
+    }
     Some(Ids {
-        hardware: product_ids(interface, &suffix.unwrap_or_default())?,
+        hardware,
         compatible: class_ids(class, "Class").into(),
     })
 }
@@ -68,7 +78,25 @@ pub(super) fn function(interface: &DeviceRecord) -> Option<String> {
         .ancestors()
         .find(|above| above.is("usb", "usb_device"));
     let composite = parent.map_or(number > 0, is_composite);
+    let number = association(interface).map_or(number, |(first, _)| first);
     composite.then(|| format!("&MI_{number:02X}"))
+}
+
+/// The first interface of the association that an interface is of, and the association's class.
+fn association(interface: &DeviceRecord) -> Option<(u8, Triple)> {
+    let byte = |name: &str| u8::from_str_radix(interface.attribute(name)?.trim(), 16).ok();
+    let class = (
+        byte("iad_bFunctionClass")?,
+        byte("iad_bFunctionSubClass")?,
+        byte("iad_bFunctionProtocol")?,
+    );
+    Some((byte("iad_bFirstInterface")?, class))
+}
+
+/// Whether an interface is that of a floppy drive.
+pub(super) fn is_floppy(interface: &DeviceRecord) -> bool {
+    let class = triple(interface.property("INTERFACE"));
+    class.is_some_and(|(class, subclass, _)| (class, subclass) == FLOPPY)
 }
 
 /// The version of a device or of the device of an interface, `bcdDevice`.
