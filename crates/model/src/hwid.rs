@@ -91,7 +91,9 @@ pub fn ids_of(device: &DeviceRecord) -> Ids {
         "hid" if bus.devpath != device.devpath => hid::node(device, bus),
         _ => own_ids(bus),
     });
-    ids.unwrap_or_else(|| software::ids(device)).bounded()
+    ids.map(Ids::bounded)
+        .filter(|ids| !ids.hardware.is_empty())
+        .unwrap_or_else(|| software::ids(device))
 }
 
 /// The devices that Windows would have where Linux has one, each with the reference string of its

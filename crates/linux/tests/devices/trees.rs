@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrival_linux::device::DeviceConfig;
+use arrival_linux::device::sysfs::{Scratch, Sysfs};
 
 use crate::recorder::start;
 use crate::sandbox::{TempDir, class, net_only};
@@ -188,4 +189,27 @@ fn a_raw_node_is_an_interface_of_each_collection_of_its_device() {
     let consumer =
         "HID\\Vid_0627&UP:000C_U:0001 HID_DEVICE_SYSTEM_CONSUMER HID_DEVICE_UP:000C_U:0001";
     assert_eq!(found, [ids("Col01", keyboard), ids("Col02", consumer)]);
+}
+
+#[test]
+fn a_file_that_is_no_text_is_recorded_in_digits_up_to_its_bound() {
+    let tree = tree();
+    let device = tree.0.join("devices/virtual/x");
+    fs::create_dir_all(&device).unwrap();
+    fs::write(device.join("uevent"), "").unwrap();
+    let bytes = [0xa1, 0x00, 0xff, 0x0a].repeat(2000);
+    fs::write(device.join("report_descriptor"), &bytes).unwrap();
+    fs::write(device.join("edid"), &bytes).unwrap();
+    fs::write(device.join("descriptors"), []).unwrap();
+    let names = ["report_descriptor", "edid", "descriptors", "vpd_pg89"].map(str::to_owned);
+    let sysfs = Sysfs::open(&tree.0).unwrap();
+    let record = sysfs
+        .read("/devices/virtual/x", &mut Scratch::default(), |_| {
+            names.to_vec()
+        })
+        .unwrap();
+    // HID_MAX_DESCRIPTOR_SIZE bytes, the base block, nothing.
+    let digits = |times| Some("a100ff0a".repeat(times));
+    let told = names.map(|name| record.attribute(&name).map(str::to_owned));
+    assert_eq!(told, [digits(1024), digits(32), digits(0), None]);
 }

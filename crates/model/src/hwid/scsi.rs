@@ -97,8 +97,7 @@ pub(super) fn device(device: &DeviceRecord) -> Option<Ids> {
 
 /// The ids of a namespace, from what its controller or subsystem says.
 pub(super) fn nvme(controller: &DeviceRecord) -> Option<Ids> {
-    let model = answered(controller)?;
-    let firmware = controller.attribute("firmware_rev")?;
+    let (model, firmware) = answered(controller)?;
     let long = format!("SCSI\\DiskNVMe____{}", padded(model, 40));
     let mut hardware = vec![format!("{long}{}", padded(firmware, 8)), long];
     hardware.extend(unit_ids("SCSI", "Disk", ["NVMe", model, firmware]));
@@ -108,10 +107,14 @@ pub(super) fn nvme(controller: &DeviceRecord) -> Option<Ids> {
     })
 }
 
-/// The model, once the controller has said it.
-pub(super) fn answered(controller: &DeviceRecord) -> Option<&str> {
-    let model = controller.attribute("model")?;
-    (model != "(efault)").then_some(model)
+/// Model and firmware, once the controller has said them.
+pub(super) fn answered(controller: &DeviceRecord) -> Option<(&str, &str)> {
+    let text = |name| {
+        controller
+            .attribute(name)
+            .filter(|text| *text != "(efault)")
+    };
+    text("model").zip(text("firmware_rev"))
 }
 
 /// The five forms that SCSI and USBSTOR share.

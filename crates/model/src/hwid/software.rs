@@ -18,7 +18,7 @@
 //!
 //! A wireless or mobile interface (`wlan`, `wwan`) is a kind too, where it is on no known bus.
 
-use super::{Ids, id_part, is_below_pci};
+use super::{Ids, MAX_ID, id_part, is_below_pci};
 use crate::device::DeviceRecord;
 
 /// `IFF_TAP` in the `tun_flags` attribute: frames instead of packets.
@@ -27,11 +27,17 @@ const IFF_TAP: u32 = 2;
 /// How many compatible strings become ids.
 const MAX_COMPATIBLE: usize = 16;
 
+/// How much of a subsystem's name is taken; the kernel's are shorter.
+const MAX_SUBSYSTEM: usize = 64;
+
 /// The ids of a device that has no bus device above it.
 pub(super) fn ids(device: &DeviceRecord) -> Ids {
     let subsystem = match device.subsystem.as_str() {
         "" => "DEVICE".to_owned(),
-        other => id_part(other).to_ascii_uppercase(),
+        other => {
+            let name: String = other.chars().take(MAX_SUBSYSTEM).collect();
+            id_part(&name).to_ascii_uppercase()
+        }
     };
     let general = format!("ARRIVAL\\{subsystem}");
     let special = |kind: &str| format!("{general}_{}", id_part(kind).to_ascii_uppercase());
@@ -61,6 +67,7 @@ pub(super) fn ids(device: &DeviceRecord) -> Ids {
     } else if let Some(kind) = device.devtype.as_deref().or(device.driver.as_deref()) {
         all.push(special(kind));
     }
+    all.retain(|id| id.len() < MAX_ID);
     if !all.contains(&general) {
         all.push(general);
     }
