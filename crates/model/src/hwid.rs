@@ -30,8 +30,10 @@
 //! [`MAX_IDS`] ids, an id is shorter than [`MAX_ID`] characters and has no blank, comma, control or foreign
 //! character. Windows demands so.
 //!
-//! The instance path is Windows' three parts, `enumerator\device\instance`: the first hardware id
-//! and, as instance, the kernel's name on the bus with the device's own name (`0000_00_03.0&eth0`).
+//! The instance path is Windows' three parts, `enumerator\device\instance`: the device id and, as instance,
+//! the kernel's name on the bus with the device's own name (`0000_00_03.0&eth0`). The device id is the first
+//! hardware id, but without the revision of USB and HID, and the short form of ACPI: `USB\VID_045E&PID_078F`,
+//! `ACPI\PNP0501`.
 //! It is a name, unique among the devices that are present, and no identity.
 //!
 //! Source: Microsoft's pages "Hardware IDs" and "Device identification strings"; the pages on each
@@ -131,10 +133,7 @@ pub fn ancestor_ids(device: &DeviceRecord) -> Vec<String> {
 
 /// The instance path, such as `PCI\VEN_8086&DEV_10D3\0000_01_00.0&eth0`.
 pub fn instance_path(device: &DeviceRecord, ids: &Ids) -> String {
-    let id = ids
-        .hardware
-        .first()
-        .map_or("ARRIVAL\\DEVICE", String::as_str);
+    let id = device_id(ids);
     let own = instance_part(device.name());
     match bus_device(device) {
         Some(bus) if bus.devpath != device.devpath => {
@@ -142,6 +141,20 @@ pub fn instance_path(device: &DeviceRecord, ids: &Ids) -> String {
         }
         _ => format!("{id}\\{own}"),
     }
+}
+
+/// The id that Windows puts into names.
+fn device_id(ids: &Ids) -> &str {
+    let is_short = |id: &&String| match id.split_once('\\') {
+        Some(("USB" | "HID", rest)) => !rest.contains("&REV_") && !rest.contains("&Rev_"),
+        Some(("ACPI", rest)) => !rest.starts_with("VEN_"),
+        Some(_) | None => true,
+    };
+    let hardware = &ids.hardware;
+    let short = hardware.iter().find(is_short);
+    short
+        .or(hardware.first())
+        .map_or("ARRIVAL\\DEVICE", String::as_str)
 }
 
 /// The sysfs attributes that these rules look at in a device of a subsystem.

@@ -377,6 +377,30 @@ fn a_platform_device_gives_its_name_where_nothing_better_is_known() {
 }
 
 #[test]
+fn a_name_holds_the_device_id_as_windows_has_it() {
+    let name = |device: &DeviceRecord| instance_path(device, &ids_of(device));
+    assert_eq!(name(&gadget(3)), "USB\\VID_0547&PID_1002\\3-1");
+    let port = plain(
+        "/devices/x/3-1:1.2/tty/ttyACM0",
+        "tty",
+        "",
+        Some(function(3)),
+    );
+    assert_eq!(name(&port), "USB\\VID_0547&PID_1002&MI_02\\3-1_1.2&ttyACM0");
+    let chip = device("/devices/pnp0/00:03", "pnp", "", &[("id", "PNP0501")], None);
+    let port = plain("/devices/pnp0/00:03/tty/ttyS0", "tty", "", Some(chip));
+    assert_eq!(name(&port), "ACPI\\PNP0501\\00_03&ttyS0");
+    assert_eq!(
+        name(&behind_uas()),
+        "SCSI\\DiskACME____X_1_____________2.0_\\1_0_0_0"
+    );
+}
+
+fn behind_uas() -> DeviceRecord {
+    lun(Some(single("8/6/98", "uas", &[])), "ACME", "X 1", "2.0")
+}
+
+#[test]
 fn ids_that_are_too_long_or_too_many_are_left_out() {
     let long = format!("OF_COMPATIBLE_0=short OF_COMPATIBLE_1={}", "x".repeat(300));
     let device = plain("/devices/platform/y", "platform", &long, None);

@@ -125,6 +125,21 @@ HID_DEVICE
 }
 
 #[test]
+fn each_collection_has_a_name_of_its_own() {
+    let node = hidraw(TWO, Some(function(3)));
+    let names: Vec<String> = functions(&node)
+        .iter()
+        .map(|(_, ids)| instance_path(&node, ids))
+        .collect();
+    assert_eq!(
+        names,
+        [1, 2].map(|number| format!(
+            "HID\\Vid_0627&Pid_0001&MI_02&Col0{number}\\0003_0627_0001.0001&hidraw0"
+        ))
+    );
+}
+
+#[test]
 fn a_device_of_many_collections_keeps_to_the_length_of_a_list() {
     let many: String = (0..32)
         .map(|usage| format!("0600ff09{usage:02x}a101c0"))
