@@ -46,6 +46,11 @@ fn every_test_that_the_guarantees_name_exists() {
         .map(|(file, test)| format!("{file}::{test}"))
         .collect();
     assert_eq!(missing, Vec::<String>::new());
+    let cases = quoted(&text).filter(|name| name.starts_with("tests/vm/cases/"));
+    let missing: Vec<&str> = cases
+        .filter(|case| !workspace::root().join(case).join("run").exists())
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | `bench` | [`mod@bench`] | measurements |
 //! | `docs` | [`mod@docs`] | the parts of the manual that come from data files |
 //! | `fetch-peers` | [`peers`] | other systems to measure against, unpacked and not installed |
+//! | `vm-test` | [`vm`] | cases in a virtual machine with a real USB bus |
 //! | `udevd` | [`udevd`] | a command in namespaces of its own with a real udevd |
 #![forbid(unsafe_code)]
 
@@ -19,10 +20,12 @@ mod count;
 mod docs;
 #[cfg(test)]
 mod documents;
+mod packages;
 mod peers;
 mod slow;
 mod test;
 mod udevd;
+mod vm;
 mod workspace;
 
 /// How a command ends that could not do its work.
@@ -36,6 +39,8 @@ usage: cargo xtask COMMAND
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   docs                             write the parts of docs/ that come from data files
   fetch-peers                      unpack busybox and systemd-udevd into target/peers
+  vm-test [--list] [--shell] [--no-udevd | --udevd] [CASE...]
+                                   run cases in a virtual machine, without and with udevd
   udevd [--rules FILE] -- COMMAND...
                                    run COMMAND beside a real udevd in namespaces of its own (root)
 ";
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "docs" => docs::run(rest),
         "fetch-peers" => peers::run(rest),
+        "vm-test" => vm::run(rest),
         "udevd" => udevd::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

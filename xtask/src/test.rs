@@ -14,7 +14,7 @@ use std::env;
 use std::process::ExitCode;
 
 use crate::count::{self, Count, Counter};
-use crate::{Outcome, peers, workspace};
+use crate::{Outcome, peers, vm, workspace};
 
 /// What `cargo test` is told, once for each part.
 const PARTS: [&str; 2] = [
@@ -66,6 +66,9 @@ fn tests(arguments: &[String]) -> Outcome<Count> {
         cargo.args(["--", "--show-output"]);
         cargo.args(of_tests.iter().skip(1));
         sum += count::run(&mut cargo, count::PATIENCE)?;
+    }
+    if of_cargo.is_empty() && of_tests.is_empty() {
+        sum += vm::every();
     }
     Ok(sum)
 }

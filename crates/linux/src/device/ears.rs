@@ -172,6 +172,9 @@ impl Shared {
         if !work.admits(event.subsystem()) {
             return;
         }
+        if let Some(above) = work.queue.event_below(devpath) {
+            self.eyes.ancestors.forget(&above);
+        }
         let room = match (event.action(), moved_from) {
             (Action::Add, _) => {
                 let seqnum = event.seqnum();

@@ -10,9 +10,10 @@
 //! |---|---|
 //! | any, of a device whose subsystem some class admits | the device |
 //! | any, of a device with known devices below it | those, because predicates look at ancestors |
+//! | any, of a device whose subsystem some class admits | the nearest known device above: what it lost or got may be the only sign of its own change |
 //! | `move` | the new path, which inherits what was known at the old one |
 //!
-//! No predicate looks at a device's children, so an event marks nothing above it.
+//! The kernel says nothing of a USB device whose `authorized` file is written, only of its interfaces.
 //!
 //! A missing directory is a removal only if a `remove` was seen or a walk looked: otherwise the
 //! event that explains it (a `remove` or a `move`) is still on its way. What such a path was to
@@ -144,6 +145,20 @@ impl Queue {
         for child in &children {
             self.mark(child, true, |_| {});
         }
+    }
+
+    /// Marks the nearest known device above a path, and gives its path.
+    pub(super) fn event_below(&mut self, path: &str) -> Option<Arc<str>> {
+        let mut at = path;
+        while let Some((above, _)) = at.rsplit_once('/') {
+            if let Some((known, _)) = self.entries.get_key_value(above) {
+                let known = Arc::clone(known);
+                self.mark(&known, true, |_| {});
+                return Some(known);
+            }
+            at = above;
+        }
+        None
     }
 
     /// udevd has finished with a device. Only one that waits, or may come to, is looked at again.
@@ -383,6 +398,20 @@ mod tests {
         assert_eq!(queue.marked(), 1);
         assert!(look(&mut queue, Found::Missing).1.removed);
         assert!(queue.entries.is_empty(), "nothing is kept of what is gone");
+    }
+
+    #[test]
+    fn an_event_marks_the_nearest_known_device_above_it() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.event_below("/devices/usb1/1-1/1-1:1.0"), None);
+        for path in ["/devices/usb1", "/devices/usb1/1-1"] {
+            queue.event(path, |_| {});
+            look(&mut queue, PRESENT);
+        }
+        let above = queue.event_below("/devices/usb1/1-1/1-1:1.0/tty/ttyACM0");
+        assert_eq!(above.as_deref(), Some("/devices/usb1/1-1"));
+        assert_eq!(queue.marked(), 1);
+        assert_eq!(&*look(&mut queue, PRESENT).0, "/devices/usb1/1-1");
     }
 
     #[test]
