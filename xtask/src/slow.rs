@@ -76,6 +76,8 @@ fn mutants() -> Outcome<String> {
     let mut cargo = workspace::cargo();
     cargo
         .env("PATH", path_with_tools()?)
+        // Each job builds in a copy of its own; in one folder they would run each other's tests.
+        .env_remove("CARGO_TARGET_DIR")
         .args(["mutants", "--package", "arrival-engine", "--no-shuffle"])
         .args([
             "--colors",

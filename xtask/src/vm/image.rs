@@ -99,16 +99,17 @@ pub(super) fn build(
     archive.file("etc/passwd", 0o644, PASSWD.as_bytes());
     archive.file("etc/group", 0o644, GROUPS.as_bytes());
     scripts(&mut archive, names)?;
-    let initrd = folder.join(format!("initrd-{}", std::process::id()));
+    let way = match (names, beside) {
+        (None, _) => "shell",
+        (Some(_), true) => "udevd",
+        (Some(_), false) => "none",
+    };
+    let initrd = folder.join(format!("initrd-{way}-{}", std::process::id()));
     fs::write(&initrd, archive.finish())?;
     Ok(Image {
         kernel: parts.kernel.clone(),
         initrd,
-        way: match (names, beside) {
-            (None, _) => "shell",
-            (Some(_), true) => "udevd",
-            (Some(_), false) => "none",
-        },
+        way,
     })
 }
 

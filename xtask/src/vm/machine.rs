@@ -85,15 +85,15 @@ fn qemu(image: &Image, folder: &Path, console: &str) -> Command {
 
 /// A prompt in the machine.
 pub(super) fn shell(image: &Image) -> Outcome<ExitCode> {
-    let folder = fresh_folder()?;
+    let folder = fresh_folder(image.way)?;
     let status = qemu(image, &folder, "mon:stdio").status();
     fs::remove_dir_all(&folder)?;
     Ok(ExitCode::from(u8::from(!status?.success())))
 }
 
-fn fresh_folder() -> Outcome<PathBuf> {
+fn fresh_folder(way: &str) -> Outcome<PathBuf> {
     // Short, because a socket's path has 108 bytes.
-    let folder = std::env::temp_dir().join(format!("arrival-vm-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("arrival-vm-{way}-{}", std::process::id()));
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
@@ -103,7 +103,7 @@ fn fresh_folder() -> Outcome<PathBuf> {
 
 impl Machine {
     pub(super) fn start(image: &Image) -> Outcome<Self> {
-        let folder = fresh_folder()?;
+        let folder = fresh_folder(image.way)?;
         let mut qemu = qemu(image, &folder, "stdio")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
