@@ -81,6 +81,9 @@ fn mutants() -> Outcome<String> {
         // The sentences find nearly all; the model is there for what they do not say.
         .env("PROPTEST_CASES", "64")
         .args(["mutants", "--package", "arrival-engine", "--no-shuffle"])
+        // What makes equal situations equal states serves the exploration alone, and it is the
+        // number of states that tells whether it is right.
+        .args(["--exclude", "crates/engine/src/canonical.rs"])
         .args([
             "--colors",
             "never",

@@ -338,3 +338,68 @@ fn a_cursor_of_another_epoch_is_refused_while_any_interface_is_there() {
             .is_err()
     );
 }
+
+fn answer(ask: AskId) -> Request {
+    let code = Win32Error::SUCCESS;
+    Request::Answer { ask, code }
+}
+
+#[test]
+fn each_arrival_during_a_run_is_one_question_however_many_are_open() {
+    let (mut world, _, session) = control();
+    world.arrive(&device("b", 2));
+    let (first, what) = asked(&mut world).unwrap();
+    assert_eq!(what, Control::TriggerEvent);
+    world.arrive(&device("c", 3));
+    let (second, _) = asked(&mut world).unwrap();
+    assert_eq!(asked(&mut world), None, "the first is still open");
+    world.request(session, answer(first)).unwrap();
+    assert_eq!(asked(&mut world), None);
+    world.request(session, answer(second)).unwrap();
+    let cursor = world.engine.cursor();
+    world
+        .request(session, Request::StopIfUnchanged(cursor))
+        .unwrap();
+}
+
+#[test]
+fn a_question_is_answered_by_whom_it_was_put_to_and_once() {
+    let (mut world, _, session) = control();
+    let other = SessionId(session.0 + 1000);
+    let opened = Event::SessionOpened {
+        session: other,
+        peer: peer(0),
+        host: None,
+    };
+    world.event(opened);
+    world.arrive(&device("b", 2));
+    let (ask, _) = asked(&mut world).unwrap();
+    let refused = world.request(other, answer(ask));
+    assert_eq!(refused, Err(Denied::NoSuchAsk(ask)));
+    world.request(session, answer(ask)).unwrap();
+    let again = world.request(session, answer(ask));
+    assert_eq!(again, Err(Denied::NoSuchAsk(ask)));
+}
+
+#[test]
+fn the_questions_of_a_run_end_with_it() {
+    let (mut world, spawn, session) = control();
+    world.arrive(&device("b", 2));
+    let (ask, _) = asked(&mut world).unwrap();
+    world
+        .request(session, report(ServiceState::StopPending, 0))
+        .unwrap();
+    world
+        .request(session, report(ServiceState::Stopped, 0))
+        .unwrap();
+    world.ends(&spawn, Exit::Code(0));
+    let late = world.request(session, answer(ask));
+    assert_eq!(late, Err(Denied::NoSuchAsk(ask)));
+    let next = world.runs();
+    let session = own_session(&mut world, &next);
+    world
+        .request(session, report(ServiceState::Running, 0x401))
+        .unwrap();
+    world.arrive(&device("c", 3));
+    assert!(asked(&mut world).is_some(), "the next run is asked anew");
+}
