@@ -403,3 +403,44 @@ fn the_questions_of_a_run_end_with_it() {
     world.arrive(&device("c", 3));
     assert!(asked(&mut world).is_some(), "the next run is asked anew");
 }
+
+#[test]
+fn a_control_service_that_takes_no_trigger_events_is_not_asked_and_may_stop() {
+    let (mut world, _, session) = control();
+    world
+        .request(session, report(ServiceState::Running, 1))
+        .unwrap();
+    world.arrive(&device("b", 2));
+    assert_eq!(asked(&mut world), None);
+    let cursor = world.engine.cursor();
+    world
+        .request(session, Request::StopIfUnchanged(cursor))
+        .unwrap();
+}
+
+#[test]
+fn an_arrival_before_a_control_service_runs_is_asked_about_once_it_does() {
+    let mut world = World::with(control_definition());
+    world.arrive(&device("a", 1));
+    let spawn = world.runs();
+    let session = own_session(&mut world, &spawn);
+    world.arrive(&device("b", 2));
+    assert_eq!(asked(&mut world), None);
+    world
+        .request(session, report(ServiceState::Running, 0x401))
+        .unwrap();
+    let (_, what) = asked(&mut world).unwrap();
+    assert_eq!(what, Control::TriggerEvent);
+}
+
+#[test]
+fn an_arrival_during_an_operators_stop_ends_it_even_if_it_leaves_again() {
+    let (mut world, _, spawn) = World::running();
+    world.stop().unwrap();
+    let b = device("b", 2);
+    world.arrive(&b);
+    world.leave(&b);
+    world.ends(&spawn, Exit::Code(0));
+    assert_ne!(world.view().held_back, Some(HeldBack::StoppedByOperator));
+    world.runs();
+}
