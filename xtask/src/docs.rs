@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use arrival_model::ce_name::ce_name;
 use arrival_model::class::built_in;
 
 use crate::{Outcome, workspace};
@@ -42,13 +43,19 @@ fn tables() -> Outcome<String> {
         if known.group != group {
             group = &known.group;
             write!(text, "\n### {group}\n\n")?;
-            text.push_str("| name | GUID | also known as | which devices |\n|---|---|---|---|\n");
+            text.push_str("| name | GUID | also known as | CE names | which devices |\n");
+            text.push_str("|---|---|---|---|---|\n");
         }
         let class = &known.class;
         let aliases: Vec<String> = class.aliases.iter().map(|a| format!("`{a}`")).collect();
         let (name, guid, description) = (&class.name, class.guid, &class.description);
         let aliases = aliases.join(", ");
-        writeln!(text, "| `{name}` | `{guid}` | {aliases} | {description} |")?;
+        let ce = class.ce_prefix.as_ref();
+        let ce = ce.map_or(String::new(), |prefix| format!("`{}`", ce_name(prefix, 1)));
+        writeln!(
+            text,
+            "| `{name}` | `{guid}` | {aliases} | {ce} | {description} |"
+        )?;
     }
     text.push('\n');
     Ok(text)

@@ -25,6 +25,8 @@ impl World {
             class: "{cac88484-7515-4c03-82e6-71a87abac361}".to_owned(),
             class_name: "net".to_owned(),
             node: None,
+            node_links: Vec::new(),
+            ce_name: None,
             name: format!("tap{slot}"),
             owner: format!("/devices/{slot}"),
             reference: String::new(),

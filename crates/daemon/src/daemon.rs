@@ -212,7 +212,7 @@ async fn serve(
         receive_buffer: options.uevent_buffer.unwrap_or(settings.uevent_buffer) as usize,
         known: engine
             .interfaces()
-            .map(|(interface, _)| interface.key.clone())
+            .map(|(interface, _)| Arc::clone(interface))
             .collect(),
         ..DeviceConfig::default()
     };

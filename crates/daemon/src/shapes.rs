@@ -109,6 +109,8 @@ pub(crate) fn interface(interface: &Interface, cursor: Cursor) -> devices::Inter
         class: interface.key.class.to_string(),
         class_name: interface.class_name.clone(),
         node: interface.node.clone(),
+        node_links: interface.node_links.clone(),
+        ce_name: interface.ce_name.clone(),
         name: interface.name.clone(),
         owner: interface.key.owner.name().to_owned(),
         reference: interface.key.reference.clone(),

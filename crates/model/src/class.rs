@@ -34,6 +34,8 @@ pub struct Class {
     pub aliases: Vec<String>,
     /// What it is, for people.
     pub description: String,
+    /// The prefix of its interfaces' names in Windows CE's form, such as `COM`.
+    pub ce_prefix: Option<String>,
     /// Which devices expose an interface of it.
     pub when: Match,
 }
@@ -48,6 +50,16 @@ pub enum ClassError {
     Name {
         /// The name as it was given.
         name: String,
+    },
+    /// The prefix is none of Windows CE's.
+    #[error(
+        "class '{name}': '{prefix}' is no prefix (expected three of A-Z and 0-9, beginning with a letter)"
+    )]
+    Prefix {
+        /// The class.
+        name: String,
+        /// The prefix as it was given.
+        prefix: String,
     },
     /// The GUID is all zeros.
     #[error("class '{name}': the GUID is all zeros")]
@@ -215,6 +227,10 @@ impl Classes {
                 link: link(instance, class.guid),
                 class_name: class.name.clone(),
                 node: device.node.clone(),
+                // What udevd and the other devices that are present have to say to these is known
+                // to whoever watches them.
+                node_links: Vec::new(),
+                ce_name: None,
                 name: device.name().replace('!', "/"),
                 hardware_ids: ids.hardware.clone(),
                 compatible_ids: ids.compatible.clone(),

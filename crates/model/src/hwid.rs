@@ -134,7 +134,7 @@ pub fn ancestor_ids(device: &DeviceRecord) -> Vec<String> {
 /// The instance path, such as `PCI\VEN_8086&DEV_10D3\0000_01_00.0&eth0`.
 pub fn instance_path(device: &DeviceRecord, ids: &Ids) -> String {
     let id = device_id(ids);
-    let own = instance_part(device.name());
+    let own = own_part(device);
     match bus_device(device) {
         Some(bus) if bus.devpath != device.devpath => {
             format!("{id}\\{}&{own}", instance_part(bus.name()))
@@ -311,6 +311,18 @@ fn instance_part(name: &str) -> String {
     let mut part: String = id_part(name).replace(['#', '{', '}', '*', '&', '+'], "_");
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
     if !name.chars().all(plain) {
+        part.push_str(&format!("&{:08x}", fnv(name)));
+    }
+    part
+}
+
+/// The device's own name as the last part of an instance path. Of network devices users choose the names,
+/// and a link is compared without case: one with capitals gets a hash, so that `lab0` and `Lab0` are two.
+fn own_part(device: &DeviceRecord) -> String {
+    let name = device.name();
+    let mut part = instance_part(name);
+    let folds = name.chars().any(|c| c.is_ascii_uppercase());
+    if device.subsystem == "net" && folds && !part.contains('&') {
         part.push_str(&format!("&{:08x}", fnv(name)));
     }
     part

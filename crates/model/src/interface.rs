@@ -100,6 +100,13 @@ pub struct Interface {
     pub class_name: String,
     /// The device node, such as `/dev/loop7`, where there is one.
     pub node: Option<String>,
+    /// The links to the node that udevd made, such as `/dev/disk/by-label/DATA`, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_links: Vec<String>,
+    /// The name in Windows CE's form, such as `COM1:` (see [`ce_name`](crate::ce_name)), where
+    /// the class has a prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ce_name: Option<String>,
     /// What people call it: `tap0`, `sda`.
     pub name: String,
     /// Hardware ids, most specific first, in Windows' form.

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`access`] | who asks, what they ask for, and whether they may |
+//! | [`ce_name`] | names of interfaces in Windows CE's form |
 //! | [`class`] | interface classes: a GUID, a short name, and a predicate over a device |
 //! | [`cursor`] | the position in the stream of all interface changes |
 //! | [`definition`] | what a service is: its program, its triggers, its policies |
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod ce_name;
 pub mod class;
 pub mod cursor;
 pub mod definition;

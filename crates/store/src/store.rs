@@ -433,6 +433,7 @@ fn with_classes_of_triggers<'a>(
             name: format!("guid-{}", digits.get(..16).unwrap_or_default()),
             aliases: Vec::new(),
             description: "devices that have an id of a trigger".to_owned(),
+            ce_prefix: None,
             when,
         };
         // Its GUID is nobody's, so it cannot be refused.
@@ -486,6 +487,7 @@ fn read_class(report: &mut Report<'_>) -> Option<Class> {
         Err(error) => {
             let keys = match &error {
                 ClassError::Name { .. } => ["class", "name"],
+                ClassError::Prefix { .. } => ["class", "ce_prefix"],
                 ClassError::ZeroGuid { .. } | ClassError::GuidTaken { .. } => ["class", "guid"],
                 ClassError::Match { .. } => ["match", ""],
             };

@@ -6,6 +6,7 @@
 //! | [`frame`] | the framing of Varlink on a stream |
 //! | [`message`] | the calls and replies of Varlink |
 //! | [`notify`] | the datagrams of sd_notify(3) |
+//! | [`udev_entry`] | udevd's file of a device |
 //! | [`uevent`] | the kernel's and udevd's device events |
 #![forbid(unsafe_code)]
 
@@ -13,4 +14,5 @@ pub mod api;
 pub mod frame;
 pub mod message;
 pub mod notify;
+pub mod udev_entry;
 pub mod uevent;

@@ -190,6 +190,8 @@ fn interface(number: usize, inode: u64) -> Outcome<Interface> {
         compatible_ids: vec!["USB\\Class_02&SubClass_06".to_owned()],
         ancestor_ids: Vec::new(),
         enabled_by: EnabledBy::Kernel,
+        node_links: Vec::new(),
+        ce_name: None,
         usable: true,
     })
 }

@@ -87,6 +87,12 @@ pub(super) fn write_long(screen: &mut Screen<'_>, interfaces: &[Interface]) -> i
         if let Some(node) = &interface.node {
             field(screen, "node", &printable(node))?;
         }
+        for link in &interface.node_links {
+            field(screen, "also", &printable(link))?;
+        }
+        if let Some(name) = &interface.ce_name {
+            field(screen, "CE name", &printable(name))?;
+        }
         field(screen, "device", &printable(&interface.owner))?;
         if !interface.reference.is_empty() {
             field(screen, "reference", &printable(&interface.reference))?;

@@ -230,6 +230,8 @@ ttyUSB0 (comport)
   link        \\?\USB#VID_067B&PID_2303#1-4#{86e0d1e0-8089-11d0-9ce4-08003e301f73}
   class       {86e0d1e0-8089-11d0-9ce4-08003e301f73}
   node        /dev/ttyUSB0
+  also        /dev/serial/by-path/pci-0000:00-usb-0:4:1.0-port0
+  CE name     COM1:
   device      /devices/pci0000:00/usb1/1-4/1-4:1.0/ttyUSB0
   id          USB\VID_067B&PID_2303&REV_0300
   compatible  USB\Class_FF

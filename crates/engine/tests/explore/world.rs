@@ -175,6 +175,8 @@ pub(crate) fn interface(device: usize, (incarnation, usable): (u64, bool)) -> Ar
         compatible_ids: Vec::new(),
         ancestor_ids: Vec::new(),
         enabled_by: EnabledBy::Kernel,
+        node_links: Vec::new(),
+        ce_name: None,
         usable,
     })
 }

@@ -151,6 +151,8 @@ pub(crate) fn interface(device: usize, incarnation: u64, look: Look) -> Arc<Inte
         compatible_ids: vec!["id\\ANY".to_owned()],
         ancestor_ids: vec!["id\\up".to_owned()],
         enabled_by: EnabledBy::Kernel,
+        node_links: Vec::new(),
+        ce_name: None,
         usable: look.usable,
     })
 }

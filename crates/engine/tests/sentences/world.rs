@@ -60,6 +60,8 @@ pub fn device(path: &str, inode: u64) -> Interface {
         compatible_ids: vec![r"TEST\ANY".to_owned()],
         ancestor_ids: vec![r"TEST\PARENT".to_owned()],
         enabled_by: EnabledBy::Kernel,
+        node_links: Vec::new(),
+        ce_name: None,
         usable: true,
     }
 }

@@ -14,6 +14,7 @@
 //! | `ears` | what the reader that listens does |
 //! | `queue` | paths to look at, and why |
 //! | `table` | what is present, and what a look changes |
+//! | `names` | names in Windows CE's form: which are taken |
 //! | `ancestors` | records of devices above others, read once |
 //! | `udev` | whether udevd serves us, and what it has finished |
 //! | `ethtool` | the driver of a virtual network interface |
@@ -22,6 +23,7 @@ mod ancestors;
 mod counters;
 mod ears;
 mod ethtool;
+mod names;
 mod queue;
 mod read;
 pub mod socket;

@@ -61,6 +61,8 @@ pub(super) enum Found {
     Present {
         /// Its node waits for udevd.
         waits: bool,
+        /// It has a node, of which udevd may have more to say.
+        node: bool,
     },
     /// It is not there.
     Missing,
@@ -74,6 +76,7 @@ struct Entry {
     urgent: bool,
     busy: bool,
     present: bool,
+    node: bool,
 }
 
 /// All paths that are marked, looked at, or present.
@@ -161,13 +164,14 @@ impl Queue {
         None
     }
 
-    /// udevd has finished with a device. Only one that waits, or may come to, is looked at again.
+    /// udevd has finished with a device. One that waits, or may come to, is looked at again, and one
+    /// with a node, whose links may have changed.
     pub(super) fn udev_finished(&mut self, path: &str, seqnum: u64) {
         let expected = self.waiting.contains_key(path)
             || self
                 .entries
                 .get(path)
-                .is_some_and(|entry| entry.busy || entry.marked.is_some());
+                .is_some_and(|entry| entry.busy || entry.node || entry.marked.is_some());
         if expected {
             self.mark(path, true, |why| why.udev = why.udev.max(Some(seqnum)));
         }
@@ -243,10 +247,10 @@ impl Queue {
             self.skip(&path);
         }
         match found {
-            Found::Present { waits: true } => {
+            Found::Present { waits: true, .. } => {
                 self.waiting.entry(Arc::clone(&path)).or_insert(now);
             }
-            Found::Present { waits: false } | Found::Missing => {
+            Found::Present { waits: false, .. } | Found::Missing => {
                 self.waiting.remove(&path);
             }
             Found::Unknown => {}
@@ -266,10 +270,10 @@ impl Queue {
         if let Some(entry) = self.entries.get_mut(&path) {
             entry.busy = false;
             match found {
-                Found::Present { .. } => entry.present = true,
+                Found::Present { node, .. } => (entry.present, entry.node) = (true, node),
                 // It stays known until the event that explains it.
                 Found::Missing if !why.removed && !why.walked => {}
-                Found::Missing => entry.present = false,
+                Found::Missing => (entry.present, entry.node) = (false, false),
                 Found::Unknown => {}
             }
             if entry.marked.is_some() {
@@ -284,7 +288,7 @@ impl Queue {
     pub(super) fn forget(&mut self, path: &str) {
         self.waiting.remove(path);
         if let Some(entry) = self.entries.get_mut(path) {
-            entry.present = false;
+            (entry.present, entry.node) = (false, false);
             if !entry.busy && entry.marked.is_none() {
                 self.entries.remove(path);
             }
@@ -365,7 +369,10 @@ mod tests {
 
     use super::*;
 
-    const PRESENT: Found = Found::Present { waits: false };
+    const PRESENT: Found = Found::Present {
+        waits: false,
+        node: false,
+    };
 
     fn look(queue: &mut Queue, found: Found) -> (String, Why) {
         let job = queue.take().expect("a path is marked");

@@ -72,20 +72,24 @@ impl Eyes {
         let record = read(path)?;
         let parent = self.ancestors.above(path, &mut read);
         let record = DeviceRecord { parent, ..record };
-        let udev = if record.node.is_none() || !self.udev.serves() {
-            UdevLook::NotNeeded
-        } else {
-            // An `add` that was just seen cannot be finished: the file would be an older one.
+        let (mut udev, mut links) = (UdevLook::NotNeeded, None);
+        if record.node.is_some() && self.udev.serves() {
+            // An `add` that was just seen cannot be finished: the entry would be an older one.
             let ask = why.walked || why.udev.is_some() || why.waited;
-            UdevLook::Serves {
-                finished: ask && self.udev.has_finished(&record),
-            }
-        };
+            let entry = ask.then(|| self.udev.entry(&record));
+            udev = UdevLook::Serves {
+                finished: entry.as_ref().is_some_and(|entry| entry.finished),
+            };
+            links = entry.map(|entry| entry.links);
+        }
         Some(Look {
             incarnation: record.incarnation,
             interfaces: classes
                 .interfaces_among(&self.known.of(classes, &record.subsystem), &record),
+            classes: Arc::clone(classes),
+            node: record.node.is_some(),
             udev,
+            links,
         })
     }
 

@@ -68,8 +68,9 @@ pub struct DeviceConfig {
     pub wedge_after: Duration,
     /// How long udevd may be silent, with nothing to do, before a node is usable without it.
     pub udev_silence: Duration,
-    /// Identities from before a restart; a device that moved in between keeps its own.
-    pub known: Vec<InterfaceKey>,
+    /// What was present before a restart; a device that moved in between keeps its identity, and all
+    /// keep their names in Windows CE's form.
+    pub known: Vec<Arc<Interface>>,
 }
 
 impl Default for DeviceConfig {
@@ -137,7 +138,7 @@ impl DeviceSource {
     /// Opens the sockets in the calling thread's network namespace and starts the threads. The
     /// sink is called by one of them at a time; its first event is a snapshot.
     pub fn start(
-        config: DeviceConfig,
+        mut config: DeviceConfig,
         sink: impl FnMut(DeviceEvent) + Send + 'static,
     ) -> Result<Self, StartError> {
         let failed = |what: &str| {
@@ -154,6 +155,7 @@ impl DeviceSource {
         let sockets = [open(Group::Kernel)?, open(Group::Udev)?];
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| failed("make an eventfd")(errno.into()))?;
+        let known = std::mem::take(&mut config.known);
         let shared = Arc::new(Shared {
             eyes: Eyes {
                 sysfs,
@@ -165,7 +167,7 @@ impl DeviceSource {
             to_read: Condvar::new(),
             to_walk: Condvar::new(),
             delivery: Mutex::new(Delivery {
-                table: Table::with_identities(&config.known),
+                table: Table::remembering(&known),
                 sink: Box::new(sink),
                 begun: false,
             }),

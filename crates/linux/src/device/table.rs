@@ -10,13 +10,16 @@
 //!
 //! An interface's identity holds the path at which its device was first seen; a device that moves
 //! keeps it, and only the names change. Two devices that exchange their names between two looks
-//! are seen as gone and present.
+//! are seen as gone and present. Of what udevd says of the node, links count once it is usable.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrival_model::ce_name::parts;
+use arrival_model::class::Classes;
 use arrival_model::interface::{Incarnation, Interface, InterfaceKey, Owner};
 
+use super::names::CeNames;
 use super::queue::Why;
 use super::source::DeviceEvent;
 
@@ -26,7 +29,13 @@ pub(super) struct Look {
     pub(super) incarnation: Incarnation,
     /// The interfaces it exposes, owned by the path it was found at.
     pub(super) interfaces: Vec<Interface>,
+    /// The classes of which they are.
+    pub(super) classes: Arc<Classes>,
+    /// The device has a node.
+    pub(super) node: bool,
     pub(super) udev: UdevLook,
+    /// The links to its node, if udevd was asked.
+    pub(super) links: Option<Vec<String>>,
 }
 
 /// What is known of the device's node and udevd.
@@ -48,6 +57,7 @@ struct Known {
     origin: Arc<str>,
     interfaces: Vec<Arc<Interface>>,
     usable: bool,
+    links: Vec<String>,
     /// The number of the `add` of this incarnation, if it was seen.
     added: Option<u64>,
 }
@@ -69,17 +79,24 @@ pub(super) struct Table {
     known: HashMap<Arc<str>, Known>,
     by_inode: HashMap<u64, Arc<str>>,
     origins: HashMap<Incarnation, Arc<str>>,
+    names: CeNames,
+    /// The first snapshot was taken, so who comes now gets its name at once.
+    named: bool,
 }
 
 impl Table {
-    /// A table that gives devices the identity they had before, if they are still the same.
-    pub(super) fn with_identities(keys: &[InterfaceKey]) -> Self {
-        let mut table = Table::default();
-        for key in keys {
+    /// A table that gives devices the identity and the names they had before, if they are still
+    /// the same.
+    pub(super) fn remembering(before: &[Arc<Interface>]) -> Self {
+        let mut table = Table {
+            names: CeNames::remembering(before),
+            ..Table::default()
+        };
+        for interface in before {
             if let Owner::Device {
                 devpath,
                 incarnation,
-            } = &key.owner
+            } = &interface.key.owner
             {
                 table
                     .origins
@@ -110,6 +127,7 @@ impl Table {
             origin: (self.origins.remove(&look.incarnation)).unwrap_or_else(|| Arc::clone(path)),
             interfaces: Vec::new(),
             usable: false,
+            links: Vec::new(),
             added: None,
         });
         if !known.usable {
@@ -128,10 +146,17 @@ impl Table {
             };
         }
         change.waits = !known.usable;
+        if known.usable
+            && let Some(links) = look.links
+        {
+            known.links = links;
+        }
 
-        let fresh: Vec<Interface> = (look.interfaces.into_iter())
-            .map(|interface| Interface {
+        let before = std::mem::take(&mut known.interfaces);
+        for interface in look.interfaces {
+            let mut interface = Interface {
                 usable: known.usable,
+                node_links: known.links.clone(),
                 key: InterfaceKey {
                     owner: Owner::Device {
                         devpath: known.origin.to_string(),
@@ -140,26 +165,33 @@ impl Table {
                     ..interface.key
                 },
                 ..interface
-            })
-            .collect();
-        for old in &known.interfaces {
-            if !fresh.iter().any(|interface| interface.key == old.key) {
-                change.events.push(DeviceEvent::Gone(old.key.clone()));
+            };
+            let old = before.iter().find(|old| old.key == interface.key);
+            if let Some(prefix) = prefix(&look.classes, &interface) {
+                let name = old.and_then(|old| old.ce_name.as_deref());
+                match name.filter(|name| parts(name).is_some_and(|(old, _)| old == prefix)) {
+                    Some(name) => interface.ce_name = Some(name.to_owned()),
+                    None if self.named => {
+                        let others = [known.interfaces.as_slice(), &before].concat();
+                        self.names.give(prefix, &mut interface, &others);
+                    }
+                    None => {}
+                }
             }
+            let same = old.filter(|old| ***old == interface);
+            let interface = same.cloned().unwrap_or_else(|| {
+                let interface = Arc::new(interface);
+                let told = DeviceEvent::Present(Arc::clone(&interface));
+                change.events.push(told);
+                interface
+            });
+            known.interfaces.push(interface);
         }
-        known.interfaces = (fresh.into_iter())
-            .map(|interface| {
-                let same = known.interfaces.iter().find(|old| ***old == interface);
-                same.cloned().unwrap_or_else(|| {
-                    let interface = Arc::new(interface);
-                    change
-                        .events
-                        .push(DeviceEvent::Present(Arc::clone(&interface)));
-                    interface
-                })
-            })
-            .collect();
-        // It took over the room of what it was made from, which is many times larger.
+        let gone = |old: &&Arc<Interface>| !known.interfaces.iter().any(|new| new.key == old.key);
+        let gone = before.iter().filter(gone);
+        let gone: Vec<DeviceEvent> = gone.map(|old| DeviceEvent::Gone(old.key.clone())).collect();
+        change.events.splice(..0, gone);
+        self.release(&before, &known.interfaces);
         known.interfaces.shrink_to_fit();
         self.put_back(path, Some(known));
         change
@@ -173,6 +205,7 @@ impl Table {
         if self.by_inode.get(&known.incarnation.inode) == Some(path) {
             self.by_inode.remove(&known.incarnation.inode);
         }
+        self.release(&known.interfaces, &[]);
         (known.interfaces.iter())
             .map(|interface| DeviceEvent::Gone(interface.key.clone()))
             .collect()
@@ -186,6 +219,38 @@ impl Table {
     /// Whether anything is known at a path.
     pub(super) fn knows(&self, path: &str) -> bool {
         self.known.contains_key(path)
+    }
+
+    /// Gives everything that is present its name in Windows CE's form: before the first snapshot.
+    pub(super) fn name_all(&mut self, classes: &Classes) {
+        self.named = true;
+        let mut paths: Vec<Arc<str>> = self.known.keys().cloned().collect();
+        // ttyS2 comes before ttyS10.
+        paths.sort_by_key(|path| {
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+            (folder.to_owned(), name.len(), name.to_owned())
+        });
+        for again in [false, true] {
+            for path in &paths {
+                let Some(known) = self.known.get_mut(path) else {
+                    continue;
+                };
+                let mut named: Vec<Arc<Interface>> = Vec::new();
+                for interface in &mut known.interfaces {
+                    let nameless = interface.ce_name.is_none();
+                    if let Some(prefix) = prefix(classes, interface).filter(|_| nameless) {
+                        let interface = Arc::make_mut(interface);
+                        if again {
+                            self.names.give(prefix, interface, &named);
+                        } else {
+                            self.names.give_back(prefix, interface);
+                        }
+                    }
+                    named.push(Arc::clone(interface));
+                }
+            }
+        }
+        self.names.forget();
     }
 
     /// All interfaces that are present, by identity.
@@ -202,6 +267,15 @@ impl Table {
         self.origins = HashMap::new();
     }
 
+    /// Makes the names of those before free that nobody has now.
+    fn release(&mut self, before: &[Arc<Interface>], now: &[Arc<Interface>]) {
+        for name in before.iter().filter_map(|old| old.ce_name.as_deref()) {
+            if !now.iter().any(|new| new.ce_name.as_deref() == Some(name)) {
+                self.names.release(name);
+            }
+        }
+    }
+
     fn put_back(&mut self, path: &Arc<str>, known: Option<Known>) {
         if let Some(known) = known {
             self.by_inode
@@ -209,6 +283,11 @@ impl Table {
             self.known.insert(Arc::clone(path), known);
         }
     }
+}
+
+/// The prefix of an interface's name in Windows CE's form, if its class has one.
+fn prefix<'a>(classes: &'a Classes, interface: &Interface) -> Option<&'a str> {
+    classes.get(interface.key.class)?.ce_prefix.as_deref()
 }
 
 #[cfg(test)]
@@ -234,11 +313,157 @@ mod tests {
             incarnation,
             ..DeviceRecord::default()
         };
+        look_at(record, udev)
+    }
+
+    fn look_at(record: DeviceRecord, udev: UdevLook) -> Look {
+        let classes = Arc::new(Classes::built_in());
         Look {
-            incarnation,
-            interfaces: Classes::built_in().interfaces_of(&record),
+            incarnation: record.incarnation,
+            interfaces: classes.interfaces_of(&record),
+            classes,
+            node: record.node.is_some(),
             udev,
+            links: None,
         }
+    }
+
+    /// A port in a computer, which is a `serial` interface.
+    fn port(path: &str, inode: u64) -> Look {
+        let parent = DeviceRecord {
+            devpath: "/devices/pnp0/00:04".to_owned(),
+            subsystem: "pnp".to_owned(),
+            ..DeviceRecord::default()
+        };
+        let record = DeviceRecord {
+            devpath: path.to_owned(),
+            subsystem: "tty".to_owned(),
+            node: path
+                .rsplit_once('/')
+                .map(|(_, name)| format!("/dev/{name}")),
+            attributes: Properties::from_iter([("type", "4")]),
+            incarnation: Incarnation {
+                inode,
+                ..Incarnation::default()
+            },
+            parent: Some(Arc::new(parent)),
+            ..DeviceRecord::default()
+        };
+        look_at(record, FREE)
+    }
+
+    fn ce_names(table: &Table) -> Vec<String> {
+        let named = |i: &Arc<Interface>| format!("{} {}", i.name, i.ce_name.as_deref().unwrap());
+        let mut names: Vec<String> = table.snapshot().iter().map(named).collect();
+        names.sort();
+        names
+    }
+
+    const PORT: &str = "/devices/pnp0/00:04/tty/ttyS";
+
+    #[test]
+    fn names_of_the_first_snapshot_do_not_depend_on_who_was_looked_at_first() {
+        for order in [[2, 0, 10], [10, 2, 0]] {
+            let mut table = Table::default();
+            for number in order {
+                let path = format!("{PORT}{number}");
+                table.found(
+                    &Arc::from(path.as_str()),
+                    port(&path, number),
+                    &Why::default(),
+                );
+            }
+            table.name_all(&Classes::built_in());
+            assert_eq!(
+                ce_names(&table),
+                ["ttyS0 COM1:", "ttyS10 COM3:", "ttyS2 COM2:"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_is_free_once_its_bearer_is_gone() {
+        let mut table = Table::default();
+        table.name_all(&Classes::built_in());
+        let path = |number: u64| Arc::<str>::from(format!("{PORT}{number}"));
+        for number in 0..3 {
+            let change = table.found(&path(number), port(&path(number), number), &Why::default());
+            assert!(matches!(&change.events[..], [DeviceEvent::Present(i)] if i.ce_name.is_some()));
+        }
+        table.gone(&path(1));
+        table.found(&path(7), port(&path(7), 7), &Why::default());
+        table.found(&path(8), port(&path(8), 8), &Why::default());
+        // Looked at again, or moved, it keeps its name; in another incarnation it gets the first that is free.
+        let again = table.found(&path(7), port(&path(7), 7), &Why::default());
+        assert!(again.events.is_empty());
+        table.found(&path(9), port(&path(9), 8), &Why::default());
+        assert_eq!(
+            ce_names(&table),
+            ["ttyS0 COM1:", "ttyS2 COM3:", "ttyS7 COM2:", "ttyS9 COM4:"]
+        );
+        table.gone(&path(0));
+        table.found(&path(9), port(&path(9), 11), &Why::default());
+        assert_eq!(
+            ce_names(&table),
+            ["ttyS2 COM3:", "ttyS7 COM2:", "ttyS9 COM1:"]
+        );
+    }
+
+    #[test]
+    fn a_name_survives_a_restart_of_the_manager() {
+        let mut before = Table::default();
+        before.name_all(&Classes::built_in());
+        for number in [5, 3, 1] {
+            let path = format!("{PORT}{number}");
+            before.found(
+                &Arc::from(path.as_str()),
+                port(&path, number),
+                &Why::default(),
+            );
+        }
+        before.gone(&Arc::from(format!("{PORT}5")));
+        let mut table = Table::remembering(&before.snapshot());
+        for number in [1, 2, 3] {
+            let path = format!("{PORT}{number}");
+            table.found(
+                &Arc::from(path.as_str()),
+                port(&path, number),
+                &Why::default(),
+            );
+        }
+        table.name_all(&Classes::built_in());
+        assert_eq!(
+            ce_names(&table),
+            ["ttyS1 COM3:", "ttyS2 COM1:", "ttyS3 COM2:"]
+        );
+    }
+
+    #[test]
+    fn links_count_once_the_node_is_usable_and_change_with_it() {
+        let with = |links: &[&str], udev| Look {
+            links: Some(links.iter().map(|link| (*link).to_owned()).collect()),
+            ..look(LOOP, 5, udev)
+        };
+        let mut table = Table::default();
+        let path = Arc::from(LOOP);
+        let why = |added, udev| Why {
+            added,
+            udev,
+            ..Why::default()
+        };
+        let links = |table: &Table| table.snapshot()[0].node_links.clone();
+        table.found(&path, with(&["/dev/old"], BUSY), &why(Some(10), Some(9)));
+        assert_eq!(links(&table), [""; 0], "udevd spoke of an earlier one");
+        table.found(&path, with(&["/dev/a"], DONE), &why(None, Some(11)));
+        assert_eq!(links(&table), ["/dev/a"]);
+        // The kernel's word alone asks nobody for links.
+        let change = table.found(&path, look(LOOP, 5, BUSY), &why(None, None));
+        assert!(change.events.is_empty());
+        let change = table.found(&path, with(&["/dev/b"], DONE), &why(None, Some(13)));
+        assert_eq!(
+            (links(&table), change.events.len()),
+            (vec!["/dev/b".to_owned()], 1)
+        );
     }
 
     const LOOP: &str = "/devices/virtual/block/loop7";
@@ -302,14 +527,14 @@ mod tests {
     fn a_device_keeps_the_identity_it_had_before_a_restart() {
         let mut before = Table::default();
         before.found(&Arc::from(LOOP), look(LOOP, 5, FREE), &Why::default());
-        let keys: Vec<InterfaceKey> = before.snapshot().iter().map(|i| i.key.clone()).collect();
+        let known = before.snapshot();
         let new = "/devices/virtual/block/loop8";
-        let mut table = Table::with_identities(&keys);
+        let mut table = Table::remembering(&known);
         table.found(&Arc::from(new), look(new, 5, FREE), &Why::default());
-        assert_eq!(table.snapshot()[0].key, keys[0]);
-        let mut other = Table::with_identities(&keys);
+        assert_eq!(table.snapshot()[0].key, known[0].key);
+        let mut other = Table::remembering(&known);
         other.found(&Arc::from(LOOP), look(LOOP, 9, FREE), &Why::default());
-        assert_ne!(other.snapshot()[0].key, keys[0]);
+        assert_ne!(other.snapshot()[0].key, known[0].key);
     }
 
     #[test]

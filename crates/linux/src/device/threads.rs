@@ -22,7 +22,7 @@ use super::read::Eyes;
 use super::socket::Group;
 use super::source::{DeviceConfig, DeviceEvent};
 use super::sysfs::Scratch;
-use super::table::Table;
+use super::table::{Look, Table};
 
 /// Where events go; it may block.
 pub(super) type Sink = Box<dyn FnMut(DeviceEvent) + Send>;
@@ -299,7 +299,7 @@ impl Shared {
     }
 
     /// Compares what was found with what was known and delivers the difference.
-    fn settle(&self, job: &Job, look: Option<super::table::Look>) -> Settled {
+    fn settle(&self, job: &Job, look: Option<Look>) -> Settled {
         let mut delivery = self.delivery();
         let delivery = &mut *delivery;
         let (events, settled) = match look {
@@ -313,6 +313,7 @@ impl Shared {
                 (Vec::new(), (Found::Unknown, None, Vec::new()))
             }
             Some(look) => {
+                let node = look.node;
                 let change = delivery.table.found(&job.path, look, &job.why);
                 let left_over = (job.why.old_paths.iter())
                     .filter(|old| **old != job.path && delivery.table.knows(old))
@@ -320,6 +321,7 @@ impl Shared {
                     .collect();
                 let found = Found::Present {
                     waits: change.waits,
+                    node,
                 };
                 (change.events, (found, change.moved_from, left_over))
             }
@@ -390,6 +392,9 @@ impl Shared {
             {
                 let mut delivery = self.delivery();
                 let delivery = &mut *delivery;
+                if !delivery.begun {
+                    delivery.table.name_all(&classes);
+                }
                 let snapshot = delivery.table.snapshot();
                 delivery.begun = true;
                 delivery.table.forget_identities();

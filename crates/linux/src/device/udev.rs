@@ -4,13 +4,16 @@
 //! |---|---|
 //! | `control` | a udevd listens here |
 //! | `queue` | it has events that are not finished |
-//! | `data/b7:0`, `data/c188:0` | what it knows of a device; `I:` once it has finished with it |
+//! | `data/b7:0`, `data/c188:0` | what it knows of a device: see [`UdevEntry`] |
 //!
 //! Source: udev(7), `src/libsystemd/sd-device` of systemd.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use arrival_model::device::DeviceRecord;
+use arrival_wire::udev_entry::{MAX_ENTRY, UdevEntry};
 
 /// udevd's directory in /run.
 #[derive(Clone, Debug)]
@@ -35,20 +38,23 @@ impl UdevRun {
         self.path.join("queue").exists()
     }
 
-    /// Whether it has finished with a device once.
-    pub(super) fn has_finished(&self, device: &DeviceRecord) -> bool {
+    /// What it knows of a device's node; nothing if it has no entry of it, or none that is sound.
+    pub(super) fn entry(&self, device: &DeviceRecord) -> UdevEntry {
         let kind = match device.subsystem.as_str() {
             "block" => 'b',
             _ => 'c',
         };
         let number = |key| device.property(key)?.parse::<u32>().ok();
         let (Some(major), Some(minor)) = (number("MAJOR"), number("MINOR")) else {
-            return false;
+            return UdevEntry::default();
         };
         let path = self.path.join(format!("data/{kind}{major}:{minor}"));
-        std::fs::read(path).is_ok_and(|data| {
-            data.split(|byte| *byte == b'\n')
-                .any(|l| l.starts_with(b"I:"))
-        })
+        let mut text = Vec::new();
+        let longest = u64::try_from(MAX_ENTRY).unwrap_or(u64::MAX);
+        let read = File::open(path).and_then(|file| file.take(longest).read_to_end(&mut text));
+        match read {
+            Ok(_) => UdevEntry::read(&text),
+            Err(_) => UdevEntry::default(),
+        }
     }
 }

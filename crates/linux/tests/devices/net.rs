@@ -139,7 +139,7 @@ fn an_interface_that_is_renamed_keeps_its_identity() {
         // A source that starts anew keeps the identity, if it is told of it.
         links.rename("old", "newer");
         let config = DeviceConfig {
-            known: vec![other.key.clone()],
+            known: vec![Arc::clone(&other)],
             ..sandbox.config()
         };
         let (_again, again) = start(config);

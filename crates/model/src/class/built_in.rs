@@ -53,6 +53,7 @@ struct Row {
     #[serde(default)]
     aliases: Vec<String>,
     description: String,
+    ce_prefix: Option<String>,
     #[serde(rename = "match")]
     when: Match,
 }
@@ -66,6 +67,7 @@ pub(super) fn read(text: &str) -> Result<Vec<BuiltIn>, toml::de::Error> {
             name: row.name,
             aliases: row.aliases,
             description: row.description,
+            ce_prefix: row.ce_prefix,
             when: row.when,
         }),
     });

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Class, ClassError, Match, built_in, derived_guid, is_class_name};
+use crate::ce_name::is_prefix;
 use crate::guid::Guid;
 
 /// A class as a file defines it.
@@ -31,6 +32,10 @@ pub struct ClassHeader {
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The prefix of names in Windows CE's form; without one, that of the built-in class of this
+    /// name and GUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ce_prefix: Option<String>,
 }
 
 impl ClassFile {
@@ -41,6 +46,7 @@ impl ClassFile {
             guid,
             aliases,
             description,
+            ce_prefix,
         } = self.class;
         if !is_class_name(&name) {
             return Err(ClassError::Name { name });
@@ -53,19 +59,23 @@ impl ClassFile {
         if guid == Guid::from_u128(0) {
             return Err(ClassError::ZeroGuid { name });
         }
+        if let Some(prefix) = ce_prefix.as_ref().filter(|prefix| !is_prefix(prefix)) {
+            let prefix = prefix.clone();
+            return Err(ClassError::Prefix { name, prefix });
+        }
         if let Err(cause) = self.when.check("match") {
             return Err(ClassError::Match { name, cause });
         }
-        let mut known_by: Vec<String> = known
-            .filter(|known| known.guid == guid)
-            .map(|known| known.aliases.clone())
-            .unwrap_or_default();
+        let known = known.filter(|known| known.guid == guid);
+        let mut known_by: Vec<String> =
+            known.map(|known| known.aliases.clone()).unwrap_or_default();
         known_by.extend(aliases);
         Ok(Class {
             guid,
             name,
             aliases: known_by,
             description,
+            ce_prefix: ce_prefix.or_else(|| known.and_then(|known| known.ce_prefix.clone())),
             when: self.when,
         })
     }

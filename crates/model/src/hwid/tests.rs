@@ -211,6 +211,22 @@ fn strings_of_a_hostile_device_cannot_divide_an_id_or_a_link() {
 }
 
 #[test]
+fn names_that_users_chose_give_links_that_differ_without_case() {
+    let named = |name: &str| {
+        let device = DeviceRecord {
+            devpath: format!("/devices/virtual/net/{name}"),
+            subsystem: "net".to_owned(),
+            ..DeviceRecord::default()
+        };
+        instance_path(&device, &ids_of(&device)).to_ascii_lowercase()
+    };
+    let names = ["lab0", "Lab0", "LAB0", "la b0", "La b0", "la_b0", "lab0&"];
+    let paths: std::collections::BTreeSet<String> = names.map(named).into_iter().collect();
+    assert_eq!(paths.len(), names.len(), "{paths:?}");
+    assert!(named("lab0").ends_with("\\lab0"));
+}
+
+#[test]
 fn software_devices_have_ids_of_our_own_enumerator() {
     let net = |uevent: &str, attributes: &[(&str, &str)], driver: Option<&str>| {
         let mut made = device("/devices/virtual/net/x0", "net", uevent, attributes, None);

@@ -9,6 +9,8 @@ pub struct Interface {
     pub class: String,
     pub class_name: String,
     pub node: Option<String>,
+    pub node_links: Vec<String>,
+    pub ce_name: Option<String>,
     pub name: String,
     pub owner: String,
     pub reference: String,
