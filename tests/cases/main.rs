@@ -27,6 +27,7 @@ mod full_disk;
 mod hostile;
 mod kills;
 mod many;
+mod recordings;
 mod restarts;
 mod rights;
 mod udevd;

@@ -6,6 +6,7 @@
 //! | `slow` | [`slow`] | deep exploration, long property runs, mutants |
 //! | `bench` | [`mod@bench`] | measurements |
 //! | `docs` | [`mod@docs`] | the parts of the manual that come from data files |
+//! | `record` | [`mod@record`] | the devices of this machine as text, and back |
 //! | `fetch-peers` | [`peers`] | other systems to measure against, unpacked and not installed |
 //! | `vm-test` | [`vm`] | cases in a virtual machine with a real USB bus |
 //! | `udevd` | [`udevd`] | a command in namespaces of its own with a real udevd |
@@ -22,6 +23,7 @@ mod docs;
 mod documents;
 mod packages;
 mod peers;
+mod record;
 mod slow;
 mod test;
 mod udevd;
@@ -38,6 +40,9 @@ usage: cargo xtask COMMAND
   slow [explore] [mutants]         deep exploration, long property runs and mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   docs                             write the parts of docs/ that come from data files
+  record [--sysfs DIR] [--run-udev DIR]
+                                   write the devices of this machine as text (tests/recordings)
+  record --replay FILE DIR         make DIR/sys and DIR/udev of a recording, for arrivald's --sysfs and --run-udev
   fetch-peers                      unpack busybox and systemd-udevd into target/peers
   vm-test [--list] [--shell] [--no-udevd | --udevd] [CASE...]
                                    run cases in a virtual machine, without and with udevd
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         "slow" => slow::run(rest),
         "bench" => bench::run(rest),
         "docs" => docs::run(rest),
+        "record" => record::run(rest),
         "fetch-peers" => peers::run(rest),
         "vm-test" => vm::run(rest),
         "udevd" => udevd::run(rest),

@@ -202,7 +202,7 @@ async fn serve(
     };
     let (engine, strays, hosts, state, adopted) = adopt(engine_settings, left, hosts, state);
 
-    let config = DeviceConfig {
+    let mut config = DeviceConfig {
         classes: classes.clone(),
         sysfs: options
             .sysfs
@@ -216,6 +216,9 @@ async fn serve(
             .collect(),
         ..DeviceConfig::default()
     };
+    if let Some(run_udev) = &options.run_udev {
+        config.run_udev.clone_from(run_udev);
+    }
     let udev = config.udev;
     let (device_events, devices_received) = mpsc::channel(DEVICE_EVENTS);
     let devices = DeviceSource::start(config, move |event| {

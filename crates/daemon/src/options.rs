@@ -1,8 +1,8 @@
 //! What the command line says to the daemon.
 //!
 //! ```text
-//! arrivald [--root DIR] [--sysfs DIR] [--no-udev] [--containment auto|cgroup|process]
-//!          [--uevent-buffer BYTES] [--log-level LEVEL] [--version] [--help]
+//! arrivald [--root DIR] [--sysfs DIR] [--no-udev] [--run-udev DIR]
+//!          [--containment auto|cgroup|process] [--uevent-buffer BYTES] [--log-level LEVEL] [--version] [--help]
 //! ```
 
 use std::ffi::OsString;
@@ -31,6 +31,8 @@ pub struct Options {
     pub sysfs: Option<PathBuf>,
     /// Whether udevd is not waited for, as in a private network namespace.
     pub no_udev: bool,
+    /// Where udevd keeps its data.
+    pub run_udev: Option<PathBuf>,
     /// How the processes of a service are held together.
     pub containment: Containment,
     /// The size in bytes of the sockets' queues for device events.
@@ -68,6 +70,7 @@ Options:
   --root DIR               everything lies below DIR instead of the system's places
   --sysfs DIR              sysfs is mounted at DIR [default: /sys]
   --no-udev                do not wait for udevd, as in a private network namespace
+  --run-udev DIR           udevd keeps its data at DIR [default: /run/udev]
   --containment KIND       auto, cgroup or process [default: auto]
   --uevent-buffer BYTES    size of the queues for device events [default: 33554432]
   --log-level LEVEL        error, warn, info, debug or trace [default: info]
@@ -101,6 +104,7 @@ impl Options {
             match name {
                 "--root" => options.root = Some(folder(name, value()?)?),
                 "--sysfs" => options.sysfs = Some(folder(name, value()?)?),
+                "--run-udev" => options.run_udev = Some(folder(name, value()?)?),
                 "--containment" => {
                     options.containment = choice(
                         name,
@@ -172,6 +176,7 @@ mod tests {
             root: Some("/r".into()),
             sysfs: Some("/s".into()),
             no_udev: true,
+            run_udev: Some("/u".into()),
             containment: Containment::Process,
             uevent_buffer: Some(65536),
             log_level: Some(LogLevel::Debug),
@@ -182,6 +187,8 @@ mod tests {
             "--sysfs",
             "/s",
             "--no-udev",
+            "--run-udev",
+            "/u",
             "--containment",
             "process",
             "--uevent-buffer",
@@ -193,6 +200,7 @@ mod tests {
             "--root=/r",
             "--sysfs=/s",
             "--no-udev",
+            "--run-udev=/u",
             "--containment=process",
             "--uevent-buffer=65536",
             "--log-level=debug",
