@@ -9,7 +9,10 @@ pub struct Interface {
     pub class: String,
     pub class_name: String,
     pub node: Option<String>,
+    /// Missing in what a manager without such names says.
+    #[serde(default)]
     pub node_links: Vec<String>,
+    #[serde(default)]
     pub ce_name: Option<String>,
     pub name: String,
     pub owner: String,
