@@ -42,6 +42,41 @@ fn over(world: &mut World, signal: i32) {
 }
 
 case!(
+    a_name_is_kept_when_the_manager_comes_back as Root,
+    |world: &mut World| {
+        let class = "[class]\nname = \"lab\"\nce_prefix = \"LAB\"\n[match]\nsubsystem = \"net\"\nname = \"lab*\"\n";
+        world.write("classes.d/lab.toml", class);
+        world.start();
+        let names = |world: &World| {
+            let all = world.connect().interfaces(Some("lab")).unwrap().interfaces;
+            let named = all
+                .iter()
+                .map(|i| (i.name.clone(), i.ce_name.clone().unwrap()));
+            let mut named: Vec<(String, String)> = named.collect();
+            named.sort();
+            named
+        };
+        let first = Link::bridge("lab9");
+        wait_for("the first to have a name", || names(world).len() == 1);
+        let _second = Link::bridge("lab1");
+        wait_for("the second to have a name", || names(world).len() == 2);
+        drop(first);
+        wait_for("the first to be gone", || names(world).len() == 1);
+        let kept = ("lab1".to_owned(), "LAB2:".to_owned());
+        assert_eq!(names(world), std::slice::from_ref(&kept));
+        world.end_daemon(libc::SIGKILL);
+        // Without a memory the names would go the other way round.
+        let _third = Link::bridge("lab5");
+        world.start();
+        wait_for("both to be seen", || names(world).len() == 2);
+        assert_eq!(
+            names(world),
+            [kept, ("lab5".to_owned(), "LAB1:".to_owned())]
+        );
+    }
+);
+
+case!(
     what_happened_while_no_manager_was_there_is_made_good as Root,
     |world: &mut World| {
         world.follow("lab", "lab*", &[], "");

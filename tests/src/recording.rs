@@ -8,7 +8,7 @@
 //! | `subsystem pci` | where its link `subsystem` leads |
 //! | `driver snd_hda_intel` | where its link `driver` leads; of a virtual network device, the driver that made it |
 //! | `uevent PCI_ID=8086:A348` | a line of its file `uevent` |
-//! | `file vendor 0x8086` | the text of an attribute, without its last line feed; `\n` and `\\` stand for these |
+//! | `file vendor 0x8086` | the text of an attribute, without its last line feed; `\n`, `\\` and, at its end, `\s` stand for a line feed, a backslash and a blank |
 //! | `hex report_descriptor 05010906` | the bytes of an attribute that is no text |
 //! | `udev S:disk/by-id/usb-QEMU` | a line of udevd's entry of its node |
 //!
@@ -27,6 +27,7 @@ use arrival_linux::device::sysfs::{Scratch, Sysfs};
 use arrival_model::class::Classes;
 use arrival_model::device::DeviceRecord;
 use arrival_model::hwid;
+use arrival_wire::udev_entry::file_name;
 
 /// Devices as they were at one moment, by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,8 +88,7 @@ impl Recording {
         let mut devices: BTreeMap<String, Device> = BTreeMap::new();
         let mut path = None;
         for (line, number) in text.lines().zip(1..) {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
             let (word, value) = line.split_once(' ').unwrap_or((line, ""));
@@ -123,8 +123,10 @@ impl Recording {
     pub fn replay(&self, sysfs: &Path, run_udev: &Path) -> io::Result<()> {
         fs::create_dir_all(sysfs.join("devices"))?;
         fs::create_dir_all(run_udev.join("data"))?;
-        // Whoever looks for it finds that udevd serves here.
-        fs::write(run_udev.join("control"), "")?;
+        if self.0.values().any(|device| !device.udev.is_empty()) {
+            // Whoever looks for it finds that udevd serves here.
+            fs::write(run_udev.join("control"), "")?;
+        }
         for (path, device) in &self.0 {
             let folder = sysfs.join(path.trim_start_matches('/'));
             fs::create_dir_all(&folder)?;
@@ -190,9 +192,8 @@ impl Device {
 
     /// The name of udevd's file of the node, if it has one.
     fn entry(&self) -> Option<String> {
-        let number = |key: &str| self.uevent.iter().find_map(|line| line.strip_prefix(key));
-        let kind = if self.subsystem == "block" { 'b' } else { 'c' };
-        Some(format!("{kind}{}:{}", number("MAJOR=")?, number("MINOR=")?))
+        let value = |key: &str| self.uevent.iter().find_map(|line| line.strip_prefix(key));
+        file_name(&self.subsystem, value("MAJOR=")?, value("MINOR=")?)
     }
 
     fn add(&mut self, word: &str, value: &str) -> Result<(), String> {
@@ -242,8 +243,7 @@ impl fmt::Display for Recording {
             for (name, value) in &device.files {
                 match value {
                     Value::Text(text) => {
-                        let text = text.replace('\\', "\\\\").replace('\n', "\\n");
-                        writeln!(f, "{}", format!("file {name} {text}").trim_end())?;
+                        writeln!(f, "{}", format!("file {name} {}", escape(text)).trim_end())?;
                     }
                     Value::Bytes(bytes) => {
                         let digits: String =
@@ -266,6 +266,13 @@ fn is_sound(path: &str) -> bool {
     rest.is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")))
 }
 
+fn escape(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('\n', "\\n");
+    // Blanks at the end of a line do not survive every editor; devices fill their names with them.
+    let kept = text.trim_end_matches(' ');
+    format!("{kept}{}", "\\s".repeat(text.len() - kept.len()))
+}
+
 fn unescape(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text.chars();
@@ -273,6 +280,7 @@ fn unescape(text: &str) -> String {
         match c {
             '\\' => match rest.next() {
                 Some('n') => plain.push('\n'),
+                Some('s') => plain.push(' '),
                 other => plain.extend(other),
             },
             _ => plain.push(c),
@@ -283,9 +291,12 @@ fn unescape(text: &str) -> String {
 
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
+    let sound = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if !sound || !digits.len().is_multiple_of(2) {
+        return None;
+    }
     pairs
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .map(|byte| byte.filter(|_| digits.len().is_multiple_of(2)))
         .collect()
 }
 
@@ -309,6 +320,7 @@ uevent DEVNAME=sda
 uevent DEVTYPE=disk
 uevent MAJOR=8
 uevent MINOR=0
+file model QEMU HARDDISK\\s\\s
 file size 16384
 file vpd a\\\\b\\nc
 udev S:disk/by-id/x
@@ -323,7 +335,9 @@ udev I:5
 
     #[test]
     fn what_is_replayed_is_recorded_again_as_far_as_it_counts() {
-        let text = DISK.replace("file vpd a\\\\b\\nc\n", "");
+        let seen = |line: &&str| !line.starts_with("file vpd") && !line.starts_with("file model");
+        let lines: Vec<&str> = DISK.lines().filter(seen).collect();
+        let text = lines.join("\n") + "\n";
         let dir = fresh_dir("arrival-recording");
         let (sysfs, udev) = (dir.join("sys"), dir.join("udev"));
         Recording::parse(DISK)

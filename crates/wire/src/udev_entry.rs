@@ -15,6 +15,13 @@ pub const MAX_LINKS: usize = 64;
 /// The longest link, in bytes, without `/dev/`.
 const MAX_LINK: usize = 255;
 
+/// The name of the entry of a node below `/run/udev/data`, if these are the numbers of one.
+pub fn file_name(subsystem: &str, major: &str, minor: &str) -> Option<String> {
+    let kind = if subsystem == "block" { 'b' } else { 'c' };
+    let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
+    Some(format!("{kind}{major}:{minor}"))
+}
+
 /// What udevd knows of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UdevEntry {
@@ -72,6 +79,13 @@ mod tests {
             ]
         );
         assert_eq!(UdevEntry::read(b"L:0\nE:I:1\n"), UdevEntry::default());
+    }
+
+    #[test]
+    fn the_name_of_an_entry_has_two_numbers() {
+        assert_eq!(file_name("block", "8", "1").as_deref(), Some("b8:1"));
+        assert_eq!(file_name("tty", "188", "0").as_deref(), Some("c188:0"));
+        assert_eq!(file_name("tty", "../../x", "0"), None);
     }
 
     #[test]

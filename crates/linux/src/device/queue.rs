@@ -495,6 +495,25 @@ mod tests {
     }
 
     #[test]
+    fn udevd_may_change_the_links_of_a_node_and_of_nothing_else() {
+        let mut queue = Queue::default();
+        let with_node = Found::Present {
+            waits: false,
+            node: true,
+        };
+        for (path, found) in [("/devices/disk", with_node), ("/devices/card", PRESENT)] {
+            queue.event(path, |_| {});
+            look(&mut queue, found);
+        }
+        queue.udev_finished("/devices/card", 7);
+        queue.udev_finished("/devices/never-seen", 7);
+        assert_eq!(queue.marked(), 0);
+        queue.udev_finished("/devices/disk", 8);
+        let (path, why) = look(&mut queue, with_node);
+        assert_eq!((path.as_str(), why.udev), ("/devices/disk", Some(8)));
+    }
+
+    #[test]
     fn new_names_are_bounded_and_known_ones_always_have_room() {
         let mut queue = Queue::default();
         for number in 0..MAX_MARKED {

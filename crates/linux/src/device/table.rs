@@ -235,18 +235,20 @@ impl Table {
                 let Some(known) = self.known.get_mut(path) else {
                     continue;
                 };
-                let mut named: Vec<Arc<Interface>> = Vec::new();
-                for interface in &mut known.interfaces {
-                    let nameless = interface.ce_name.is_none();
-                    if let Some(prefix) = prefix(classes, interface).filter(|_| nameless) {
+                for place in 0..known.interfaces.len() {
+                    let others = known.interfaces.clone();
+                    let interface = known.interfaces.get_mut(place);
+                    let Some(interface) = interface.filter(|new| new.ce_name.is_none()) else {
+                        continue;
+                    };
+                    if let Some(prefix) = prefix(classes, interface) {
                         let interface = Arc::make_mut(interface);
                         if again {
-                            self.names.give(prefix, interface, &named);
+                            self.names.give(prefix, interface, &others);
                         } else {
                             self.names.give_back(prefix, interface);
                         }
                     }
-                    named.push(Arc::clone(interface));
                 }
             }
         }
@@ -359,19 +361,22 @@ mod tests {
         names
     }
 
-    const PORT: &str = "/devices/pnp0/00:04/tty/ttyS";
+    fn port_path(number: u64) -> Arc<str> {
+        Arc::from(format!("/devices/pnp0/00:04/tty/ttyS{number}"))
+    }
+
+    /// A port is found, in the incarnation of this number.
+    fn plug(table: &mut Table, number: u64, inode: u64) -> Change {
+        let path = port_path(number);
+        table.found(&path, port(&path, inode), &Why::default())
+    }
 
     #[test]
     fn names_of_the_first_snapshot_do_not_depend_on_who_was_looked_at_first() {
         for order in [[2, 0, 10], [10, 2, 0]] {
             let mut table = Table::default();
             for number in order {
-                let path = format!("{PORT}{number}");
-                table.found(
-                    &Arc::from(path.as_str()),
-                    port(&path, number),
-                    &Why::default(),
-                );
+                plug(&mut table, number, number);
             }
             table.name_all(&Classes::built_in());
             assert_eq!(
@@ -385,24 +390,23 @@ mod tests {
     fn a_name_is_free_once_its_bearer_is_gone() {
         let mut table = Table::default();
         table.name_all(&Classes::built_in());
-        let path = |number: u64| Arc::<str>::from(format!("{PORT}{number}"));
         for number in 0..3 {
-            let change = table.found(&path(number), port(&path(number), number), &Why::default());
+            let change = plug(&mut table, number, number);
             assert!(matches!(&change.events[..], [DeviceEvent::Present(i)] if i.ce_name.is_some()));
         }
-        table.gone(&path(1));
-        table.found(&path(7), port(&path(7), 7), &Why::default());
-        table.found(&path(8), port(&path(8), 8), &Why::default());
+        table.gone(&port_path(1));
+        plug(&mut table, 7, 7);
+        plug(&mut table, 8, 8);
         // Looked at again, or moved, it keeps its name; in another incarnation it gets the first that is free.
-        let again = table.found(&path(7), port(&path(7), 7), &Why::default());
+        let again = plug(&mut table, 7, 7);
         assert!(again.events.is_empty());
-        table.found(&path(9), port(&path(9), 8), &Why::default());
+        plug(&mut table, 9, 8);
         assert_eq!(
             ce_names(&table),
             ["ttyS0 COM1:", "ttyS2 COM3:", "ttyS7 COM2:", "ttyS9 COM4:"]
         );
-        table.gone(&path(0));
-        table.found(&path(9), port(&path(9), 11), &Why::default());
+        table.gone(&port_path(0));
+        plug(&mut table, 9, 11);
         assert_eq!(
             ce_names(&table),
             ["ttyS2 COM3:", "ttyS7 COM2:", "ttyS9 COM1:"]
@@ -414,22 +418,12 @@ mod tests {
         let mut before = Table::default();
         before.name_all(&Classes::built_in());
         for number in [5, 3, 1] {
-            let path = format!("{PORT}{number}");
-            before.found(
-                &Arc::from(path.as_str()),
-                port(&path, number),
-                &Why::default(),
-            );
+            plug(&mut before, number, number);
         }
-        before.gone(&Arc::from(format!("{PORT}5")));
+        before.gone(&port_path(5));
         let mut table = Table::remembering(&before.snapshot());
         for number in [1, 2, 3] {
-            let path = format!("{PORT}{number}");
-            table.found(
-                &Arc::from(path.as_str()),
-                port(&path, number),
-                &Why::default(),
-            );
+            plug(&mut table, number, number);
         }
         table.name_all(&Classes::built_in());
         assert_eq!(

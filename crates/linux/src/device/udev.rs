@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use arrival_model::device::DeviceRecord;
-use arrival_wire::udev_entry::{MAX_ENTRY, UdevEntry};
+use arrival_wire::udev_entry::{MAX_ENTRY, UdevEntry, file_name};
 
 /// udevd's directory in /run.
 #[derive(Clone, Debug)]
@@ -40,15 +40,12 @@ impl UdevRun {
 
     /// What it knows of a device's node; nothing if it has no entry of it, or none that is sound.
     pub(super) fn entry(&self, device: &DeviceRecord) -> UdevEntry {
-        let kind = match device.subsystem.as_str() {
-            "block" => 'b',
-            _ => 'c',
-        };
-        let number = |key| device.property(key)?.parse::<u32>().ok();
-        let (Some(major), Some(minor)) = (number("MAJOR"), number("MINOR")) else {
+        let numbers = device.property("MAJOR").zip(device.property("MINOR"));
+        let name = numbers.and_then(|(major, minor)| file_name(&device.subsystem, major, minor));
+        let Some(name) = name else {
             return UdevEntry::default();
         };
-        let path = self.path.join(format!("data/{kind}{major}:{minor}"));
+        let path = self.path.join("data").join(name);
         let mut text = Vec::new();
         let longest = u64::try_from(MAX_ENTRY).unwrap_or(u64::MAX);
         let read = File::open(path).and_then(|file| file.take(longest).read_to_end(&mut text));
