@@ -11,8 +11,9 @@ use crate::guid::Guid;
 
 /// Tells one presence of a device apart from the next at the same path.
 ///
-/// A device that left and came back has another sysfs inode, another device number on its bus, or
-/// another disk sequence number.
+/// A device that left and came back has another sysfs inode or another device number on its bus; a
+/// disk that is on no bus, such as a loop device, another disk sequence number when something else
+/// is behind it. The number of a drive changes with its medium, and the drive has not left.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -21,7 +22,7 @@ pub struct Incarnation {
     pub inode: u64,
     /// The device number on its bus (`devnum` of USB); 0 where there is none.
     pub devnum: u32,
-    /// The disk sequence number (`diskseq`); 0 where there is none.
+    /// The disk sequence number (`diskseq`) of a disk that is on no bus; else 0.
     pub diskseq: u64,
 }
 

@@ -132,8 +132,7 @@ impl Sysfs {
         let tun = attributes.get("tun_flags").is_some();
         if subsystem == "net" && driver.is_none() && devtype.is_none() && !tun {
             // Not asked for a card on a bus: its driver is that of the device above.
-            let virtual_one = devpath.starts_with("/devices/virtual/");
-            let ethtool = scratch.ethtool.as_ref().filter(|_| virtual_one);
+            let ethtool = scratch.ethtool.as_ref().filter(|_| is_virtual(devpath));
             driver = properties
                 .get("INTERFACE")
                 .and_then(|name| ethtool?.driver(name));
@@ -149,7 +148,8 @@ impl Sysfs {
                 devnum: number("DEVNUM")
                     .and_then(|n: u64| n.try_into().ok())
                     .unwrap_or(0),
-                diskseq: number("DISKSEQ").unwrap_or(0),
+                // Of a drive it tells media apart, and the drive stays when its medium is changed.
+                diskseq: (number("DISKSEQ").filter(|_| is_virtual(devpath))).unwrap_or(0),
             },
             subsystem,
             properties,
@@ -192,6 +192,11 @@ impl Sysfs {
         }
         Ok(found)
     }
+}
+
+/// Whether the device is on no bus.
+fn is_virtual(devpath: &str) -> bool {
+    devpath.starts_with("/devices/virtual/")
 }
 
 /// What a walk needs of one directory.

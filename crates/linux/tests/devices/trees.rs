@@ -213,3 +213,21 @@ fn a_file_that_is_no_text_is_recorded_in_digits_up_to_its_bound() {
     let told = names.map(|name| record.attribute(&name).map(str::to_owned));
     assert_eq!(told, [digits(1024), digits(32), digits(0), None]);
 }
+
+#[test]
+fn another_medium_is_another_disk_only_where_there_is_no_drive() {
+    let tree = tree();
+    let incarnation = |path: &str, number: u32| {
+        let dir = tree.0.join(path.trim_start_matches('/'));
+        fs::create_dir_all(&dir).unwrap();
+        let text = format!("DEVNAME=x\nDEVTYPE=disk\nDISKSEQ={number}\n");
+        fs::write(dir.join("uevent"), text).unwrap();
+        let sysfs = Sysfs::open(&tree.0).unwrap();
+        let record = sysfs.read(path, &mut Scratch::default(), |_| Vec::new());
+        record.unwrap().incarnation
+    };
+    let drive = "/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sr0";
+    assert_eq!(incarnation(drive, 3), incarnation(drive, 4));
+    let image = "/devices/virtual/block/loop0";
+    assert_ne!(incarnation(image, 3), incarnation(image, 4));
+}
