@@ -10,7 +10,7 @@
 //! | `uevent PCI_ID=8086:A348` | a line of its file `uevent` |
 //! | `file vendor 0x8086` | the text of an attribute, without its last line feed; `\n`, `\\` and, at its end, `\s` stand for a line feed, a backslash and a blank |
 //! | `hex report_descriptor 05010906` | the bytes of an attribute that is no text |
-//! | `udev S:disk/by-id/usb-QEMU` | a line of udevd's entry of its node |
+//! | `udev S:disk/by-id/usb-QEMU` | a line of udevd's entry of its node; `udev` alone: an empty entry |
 //!
 //! Devices stand in the order of their paths. Written are those that some built-in class may look at, with
 //! what is above them, and of their attributes those that classes and ids are made of: so a recording has
@@ -39,7 +39,7 @@ struct Device {
     driver: Option<String>,
     uevent: Vec<String>,
     files: BTreeMap<String, Value>,
-    udev: Vec<String>,
+    udev: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Recording {
     pub fn replay(&self, sysfs: &Path, run_udev: &Path) -> io::Result<()> {
         fs::create_dir_all(sysfs.join("devices"))?;
         fs::create_dir_all(run_udev.join("data"))?;
-        if self.0.values().any(|device| !device.udev.is_empty()) {
+        if self.0.values().any(|device| device.udev.is_some()) {
             // Whoever looks for it finds that udevd serves here.
             fs::write(run_udev.join("control"), "")?;
         }
@@ -154,8 +154,8 @@ impl Recording {
                     Value::Bytes(bytes) => fs::write(file, bytes)?,
                 }
             }
-            if let Some(entry) = device.entry().filter(|_| !device.udev.is_empty()) {
-                let lines: String = device.udev.iter().map(|line| format!("{line}\n")).collect();
+            if let Some((entry, lines)) = device.entry().zip(device.udev.as_ref()) {
+                let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
                 fs::write(run_udev.join("data").join(entry), lines)?;
             }
         }
@@ -180,12 +180,15 @@ impl Device {
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect(),
             files: files.collect(),
-            udev: Vec::new(),
+            udev: None,
         };
-        if let Some(entry) = device.entry() {
-            let text = fs::read_to_string(run_udev.join("data").join(entry)).unwrap_or_default();
+        let entry = (device.entry())
+            .and_then(|entry| fs::read_to_string(run_udev.join("data").join(entry)).ok());
+        if let Some(text) = entry {
             let counts = |line: &&str| line.starts_with("S:") || line.starts_with("I:");
-            device.udev = text.lines().filter(counts).map(str::to_owned).collect();
+            let lines: Vec<String> = text.lines().filter(counts).map(str::to_owned).collect();
+            // An entry without any of these says nothing to us, unless it is empty.
+            device.udev = (text.is_empty() || !lines.is_empty()).then_some(lines);
         }
         device
     }
@@ -202,7 +205,10 @@ impl Device {
             "subsystem" => self.subsystem = value.to_owned(),
             "driver" => self.driver = Some(value.to_owned()),
             "uevent" => self.uevent.push(value.to_owned()),
-            "udev" => self.udev.push(value.to_owned()),
+            "udev" => {
+                let lines = self.udev.get_or_insert_default();
+                lines.extend((!value.is_empty()).then(|| value.to_owned()));
+            }
             "file" => {
                 let (name, text) = named();
                 let text = Value::Text(unescape(text));
@@ -252,8 +258,12 @@ impl fmt::Display for Recording {
                     }
                 }
             }
-            for line in &device.udev {
-                writeln!(f, "udev {line}")?;
+            match device.udev.as_deref() {
+                None => {}
+                Some([]) => writeln!(f, "udev")?,
+                Some(lines) => lines
+                    .iter()
+                    .try_for_each(|line| writeln!(f, "udev {line}"))?,
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `S:disk/by-label/DATA` | a link below `/dev` that udevd made to the node |
 //! | `I:1234567` | it has finished with the device, at so many microseconds after the boot |
+//! | nothing at all: an empty file | it has finished with the device, and has nothing to say of it |
 //! | `L:0`, `E:KEY=VALUE`, `G:tag`, `Q:tag`, `W:1`, `V:1` | its rank, properties and tags; not read here |
 //!
 //! Source: `src/libsystemd/sd-device/device-private.c` of systemd.
@@ -32,9 +33,12 @@ pub struct UdevEntry {
 }
 
 impl UdevEntry {
-    /// Reads an entry. A line that says nothing to us, or no sound path, is passed over.
+    /// Reads an entry, which udevd writes as a whole when it has finished. A line that says nothing to us, or no sound path, is passed over.
     pub fn read(text: &[u8]) -> Self {
-        let mut entry = UdevEntry::default();
+        let mut entry = UdevEntry {
+            finished: text.is_empty(),
+            links: Vec::new(),
+        };
         for line in text.split(|byte| *byte == b'\n') {
             match line {
                 [b'I', b':', ..] => entry.finished = true,
@@ -79,6 +83,7 @@ mod tests {
             ]
         );
         assert_eq!(UdevEntry::read(b"L:0\nE:I:1\n"), UdevEntry::default());
+        assert!(UdevEntry::read(b"").finished, "it has nothing to say");
     }
 
     #[test]

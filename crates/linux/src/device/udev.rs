@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 use arrival_model::device::DeviceRecord;
 use arrival_wire::udev_entry::{MAX_ENTRY, UdevEntry, file_name};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// udevd's directory in /run.
 #[derive(Clone, Debug)]
@@ -33,9 +35,22 @@ impl UdevRun {
         self.enabled && self.path.join("control").exists()
     }
 
-    /// Whether it still has work.
+    /// Whether it still has work: one that was killed leaves both files behind, but nobody listens.
     pub(super) fn is_busy(&self) -> bool {
-        self.path.join("queue").exists()
+        self.path.join("queue").exists() && self.listens()
+    }
+
+    /// Whether somebody has the control socket open. Asked seldom: it makes a connection.
+    fn listens(&self) -> bool {
+        let Ok(address) = SocketAddrUnix::new(self.path.join("control")) else {
+            return false;
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None);
+        // Every other error says that a socket is there: its queue is full, or it is not for us.
+        !socket
+            .and_then(|socket| connect(&socket, &address))
+            .is_err_and(|error| matches!(error, Errno::CONNREFUSED | Errno::NOENT))
     }
 
     /// What it knows of a device's node; nothing if it has no entry of it, or none that is sound.

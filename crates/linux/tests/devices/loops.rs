@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -205,9 +206,14 @@ fn a_node_from_before_the_start_is_usable_if_udev_has_finished_with_it() {
         let data = config.run_udev.join(format!("data/b7:{}", made.number));
         let (_source, recorder) = start(config.clone());
         assert!(!recorder.named(&made.name()).unwrap().usable);
-        std::fs::write(data, "I:123\nE:ID_X=1\n").unwrap();
-        let (_source, recorder) = start(config);
-        assert!(recorder.named(&made.name()).unwrap().usable);
+        for finished in ["I:123\nE:ID_X=1\n", ""] {
+            std::fs::write(&data, "E:ID_X=1\n").unwrap();
+            let (_source, recorder) = start(config.clone());
+            assert!(!recorder.named(&made.name()).unwrap().usable);
+            std::fs::write(&data, finished).unwrap();
+            let (_source, recorder) = start(config.clone());
+            assert!(recorder.named(&made.name()).unwrap().usable, "{finished:?}");
+        }
     });
 }
 
@@ -217,17 +223,33 @@ fn a_node_is_usable_without_udev_when_it_is_silent_and_when_it_goes() {
         let config = with_udev(sandbox, Duration::from_millis(100));
         let queue = config.run_udev.join("queue");
         std::fs::write(&queue, "").unwrap();
+        let control = config.run_udev.join("control");
+        std::fs::remove_file(&control).unwrap();
+        let listening = UnixListener::bind(&control).unwrap();
         let (source, mut recorder) = start(config.clone());
         let Some(made) = Loop::new() else { return };
         let name = made.name();
         assert!(!recorder.wait_present(&name).usable);
-        std::fs::remove_file(queue).unwrap();
+        std::thread::sleep(Duration::from_millis(1000));
+        assert!(!recorder.named(&name).unwrap().usable, "udevd is at work");
+        std::fs::remove_file(&queue).unwrap();
         recorder.wait("a usable node", |r| {
             r.named(&name).is_some_and(|i| i.usable)
         });
         assert!(source.counters().udev_timeouts > 0);
         source.stop();
 
+        // One that was killed at its work leaves all its files, and nobody listens.
+        std::fs::write(&queue, "").unwrap();
+        drop(listening);
+        let (source, mut recorder) = start(config.clone());
+        recorder.wait("a usable node", |r| {
+            r.named(&name).is_some_and(|i| i.usable)
+        });
+        assert!(source.counters().udev_timeouts > 0);
+        source.stop();
+
+        std::fs::remove_file(&control).unwrap();
         let endless = with_udev(sandbox, Duration::from_secs(3600));
         let control = endless.run_udev.join("control");
         let (source, mut recorder) = start(endless);
