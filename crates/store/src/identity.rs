@@ -8,7 +8,8 @@
 //! | `hid:046d:c52b` | `HID\Vid_046D&Pid_C52B` |
 //! | `acpi:PNP0501` | `*PNP0501` |
 //!
-//! Everything else is taken as an id in Windows' form. Source: Microsoft, "Standard USB Identifiers"
+//! Everything else is taken as an id in Windows' form, which may have colons too, behind something
+//! that is no mere word: `HID_DEVICE_UP:000C_U:0001`, `HID\Vid_046D&UP:0001_U:0006`. Source: Microsoft, "Standard USB Identifiers"
 //! and "Identifiers for PCI Devices".
 
 /// MAX_DEVICE_ID_LEN of cfgmgr32.h.
@@ -16,7 +17,8 @@ const LONGEST: usize = 200;
 
 /// Expands a short form, or checks the Windows form; the error is a message and a remedy.
 pub(crate) fn expand(text: &str) -> Result<String, (String, Option<String>)> {
-    if let Some((bus, rest)) = text.split_once(':') {
+    let short = text.split_once(':').filter(|(bus, _)| is_word(bus));
+    if let Some((bus, rest)) = short {
         let parts: Vec<&str> = rest.split(':').collect();
         let hex = |part: &&str| part.len() == 4 && part.chars().all(|c| c.is_ascii_hexdigit());
         let good = parts.iter().all(hex);
@@ -80,6 +82,11 @@ pub(crate) fn expand(text: &str) -> Result<String, (String, Option<String>)> {
     Ok(text.to_owned())
 }
 
+/// Whether this may be meant as the name of a bus, or as a number.
+fn is_word(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
 /// `PNP0501`, `SYNA8004`.
 fn is_acpi_id(id: &str) -> bool {
     let parts = id.len().checked_sub(4).map(|n| id.split_at_checked(n));
@@ -104,6 +111,11 @@ mod tests {
             ("USB\\VID_067B&PID_2303", "USB\\VID_067B&PID_2303"),
             ("*PNP0501", "*PNP0501"),
             ("GenDisk", "GenDisk"),
+            ("HID_DEVICE_UP:000C_U:0001", "HID_DEVICE_UP:000C_U:0001"),
+            (
+                "HID\\Vid_046D&UP:0001_U:0006",
+                "HID\\Vid_046D&UP:0001_U:0006",
+            ),
         ];
         for (text, id) in rows {
             assert_eq!(expand(text), Ok(id.to_owned()), "{text}");
@@ -131,6 +143,11 @@ mod tests {
             (
                 "isa:x",
                 "'isa:x' is no hardware id",
+                "short forms are usb:067b:2303, pci:8086:10d3, hid:046d:c52b and acpi:PNP0501",
+            ),
+            (
+                ":2303",
+                "':2303' is no hardware id",
                 "short forms are usb:067b:2303, pci:8086:10d3, hid:046d:c52b and acpi:PNP0501",
             ),
             (
