@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use arrival_linux::rtnl::{Links, Tap as KernelTap};
+use arrival_tests::world::wait_for;
 
 /// A tap that goes when this is dropped.
 pub struct Tap {
@@ -81,6 +82,25 @@ impl Loop {
         }
     }
 
+    /// The device with this number, unless there is one.
+    pub fn numbered(number: u32) -> Option<Loop> {
+        let added = ioctl(&open("/dev/loop-control"), LOOP_CTL_ADD, u64::from(number));
+        (added >= 0).then(|| Loop {
+            name: format!("loop{number}"),
+            number,
+        })
+    }
+
+    /// Takes the device away and makes another of the same name.
+    pub fn replace(&self) {
+        let control = open("/dev/loop-control");
+        wait_for("the device to be free", || {
+            ioctl(&control, LOOP_CTL_REMOVE, u64::from(self.number)) >= 0
+        });
+        let added = ioctl(&control, LOOP_CTL_ADD, u64::from(self.number));
+        assert!(added >= 0, "{} is taken", self.name);
+    }
+
     fn device(&self) -> OwnedFd {
         open(&format!("/dev/{}", self.name))
     }
@@ -101,7 +121,10 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        ioctl(&self.device(), LOOP_CLR_FD, 0);
+        // Beside a udevd of its own a case has no node of it, and has attached nothing.
+        if Path::new(&format!("/dev/{}", self.name)).exists() {
+            ioctl(&self.device(), LOOP_CLR_FD, 0);
+        }
         let control = open("/dev/loop-control");
         // A device that somebody else has open is removed by nobody; it does no harm.
         ioctl(&control, LOOP_CTL_REMOVE, u64::from(self.number));
@@ -119,25 +142,36 @@ pub fn storm(sysfs: &Path, events: usize) {
 
 /// Sends a message to everybody who listens to the kernel's events, as root can.
 pub fn spoof(message: &str) {
+    multicast(1, message, 1);
+}
+
+/// Sends as many messages to everybody who listens to udevd, of which none is sound.
+pub fn udev_storm(messages: usize) {
+    multicast(2, "no message of udevd's", messages);
+}
+
+fn multicast(group: u32, message: &str, times: usize) {
     // SAFETY: plain system calls on live locals of the sizes given; the descriptor is ours.
     unsafe {
         let socket = libc::socket(libc::AF_NETLINK, libc::SOCK_DGRAM, 15);
         let mut address: libc::sockaddr_nl = std::mem::zeroed();
         address.nl_family = libc::AF_NETLINK as u16;
-        address.nl_groups = 1;
-        let sent = libc::sendto(
-            socket,
-            message.as_ptr().cast(),
-            message.len(),
-            0,
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_nl>() as libc::socklen_t,
-        );
-        assert_eq!(
-            usize::try_from(sent),
-            Ok(message.len()),
-            "root may send to the group"
-        );
+        address.nl_groups = group;
+        for _ in 0..times {
+            let sent = libc::sendto(
+                socket,
+                message.as_ptr().cast(),
+                message.len(),
+                0,
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_nl>() as libc::socklen_t,
+            );
+            assert_eq!(
+                usize::try_from(sent),
+                Ok(message.len()),
+                "root may send to the group"
+            );
+        }
         libc::close(socket);
     }
 }

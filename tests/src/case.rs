@@ -22,15 +22,9 @@ pub enum As {
     User,
     /// root, in the machine's own network namespace (loop devices), mounts apart.
     Host,
-    /// root, beside a udevd that has finished with `lab*` no sooner than [`LET_GO`] exists.
+    /// root, beside a udevd that takes its time with devices that a [`crate::udevd::Hold`] holds.
     BesideUdevd,
 }
-
-/// The file that udevd waits for.
-pub const LET_GO: &str = "/run/let-go";
-
-const SLOW_RULES: &str = r#"SUBSYSTEM=="net", KERNEL=="lab*", PROGRAM="/bin/sh -c 'until [ -e /run/let-go ]; do sleep 0.01; done'"
-"#;
 
 /// The user of [`As::User`] if the tests run as root: Debian's nobody.
 const NOBODY: u32 = 65534;
@@ -63,7 +57,7 @@ pub fn run(who: As, name: &str, body: fn(&mut World)) {
             return skip(Need::Udevd, &why);
         };
         let rules = programs.dir.join("slow.rules");
-        fs::write(&rules, SLOW_RULES).expect("our own file");
+        fs::write(&rules, crate::udevd::RULES).expect("our own file");
         command = Command::new(xtask);
         command
             .args(["udevd", "--rules"])

@@ -35,11 +35,17 @@ pub struct World {
 /// If it cannot be made.
 pub fn fresh_dir(prefix: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{prefix}-{}-{number}", std::process::id());
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    dir
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{prefix}-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        match fs::create_dir(&dir) {
+            Ok(()) => return dir,
+            // In PID namespaces of their own many processes have the same number.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("{}: {error}", dir.display()),
+        }
+    }
 }
 
 /// Waits until something is so.
@@ -359,16 +365,28 @@ pub fn signal_process(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// The recording services of a root that live, zombies included.
+/// The recording services of a root that live, zombies not included.
 pub fn recorders(root: &Path) -> Vec<i32> {
-    let root = root.display().to_string();
+    recording_to(&format!("{}/", root.display()))
+}
+
+/// The processes of one recording service that live.
+pub fn recorders_of(root: &Path, service: &str) -> Vec<i32> {
+    recording_to(&root.join(format!("{service}.record")).display().to_string())
+}
+
+fn recording_to(path: &str) -> Vec<i32> {
     let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).into_owned();
-            line.contains("arrival-recorder") && line.contains(&root)
+            let mut words = line.split(|byte| *byte == 0);
+            let is_recorder = words
+                .next()
+                .is_some_and(|word| word.ends_with(b"arrival-recorder"));
+            let file = words.next().unwrap_or_default();
+            is_recorder && file.starts_with(path.as_bytes())
         })
         .collect()
 }
