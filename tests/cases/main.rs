@@ -21,6 +21,7 @@ macro_rules! case {
 mod bad_days;
 mod devices;
 mod disks;
+mod flap_matrix;
 mod flaps;
 mod follow;
 mod full_disk;

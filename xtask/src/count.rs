@@ -93,6 +93,8 @@ pub(crate) struct Counter {
     skipped: BTreeSet<String>,
     /// Every `skipped: why` that was seen.
     reasons: BTreeSet<String>,
+    /// What failing tests printed, to be said once more where it is found: at the end.
+    failures: Vec<String>,
 }
 
 impl Counter {
@@ -119,6 +121,9 @@ impl Counter {
                 if let Some(count) = result(line) {
                     self.ended(count);
                 }
+            }
+            Part::Failed if self.failures.len() < MOST_REPEATED => {
+                self.failures.push(line.to_owned());
             }
             Part::Outside | Part::Results | Part::Failed => {}
         }
@@ -184,6 +189,9 @@ fn result(line: &str) -> Option<Count> {
     })
 }
 
+/// How many lines of failing tests are said once more.
+const MOST_REPEATED: usize = 200;
+
 /// How long tests may print nothing. A test that waits for ever would keep the whole run from an
 /// answer; the longest that is not deep takes a minute, and compiling prints nothing here either.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
@@ -194,8 +202,13 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// Runs a `cargo test` to its end, shows what it prints, and counts.
 ///
-/// If it prints nothing for as long as `patience`, it is ended with all its processes and fails.
-pub(crate) fn run(command: &mut Command, patience: Duration) -> Outcome<Count> {
+/// If it prints nothing for as long as `patience`, it is ended with all its processes and fails. What
+/// failing tests printed is added to `failures`.
+pub(crate) fn run(
+    command: &mut Command,
+    patience: Duration,
+    failures: &mut Vec<String>,
+) -> Outcome<Count> {
     let skips = workspace::target().join("skips");
     fs::write(&skips, "")?;
     // Tests that have become another user write to it too.
@@ -203,6 +216,7 @@ pub(crate) fn run(command: &mut Command, patience: Duration) -> Outcome<Count> {
     command.env("ARRIVAL_SKIPS", &skips);
     let (mut counter, success) = watch(command, patience)?;
     counter.file(&fs::read_to_string(&skips)?);
+    failures.append(&mut counter.failures);
     Ok(counter.finish(success))
 }
 
@@ -447,6 +461,16 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert!(shown.contains(&"skipped: needs root"));
         assert!(!shown.contains(&"    a"));
         assert!(shown.contains(&"    e"));
+    }
+
+    #[test]
+    fn what_failing_tests_printed_is_kept() {
+        let mut counter = Counter::default();
+        TWO_PROGRAMS.lines().for_each(|line| {
+            counter.line(line);
+        });
+        let said: Vec<_> = counter.failures.iter().filter(|l| !l.is_empty()).collect();
+        assert_eq!(said, ["---- e stdout ----", "skipped: no, it failed"]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [CARGO TEST ARGUMENTS]      run every test (or those that cargo test would run) and count them
-  slow [explore] [mutants]         deep exploration, long property runs and mutants of the engine
+  slow [explore] [flaps] [mutants] deep exploration, long property runs, the whole flap matrix, mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   docs                             write the parts of docs/ that come from data files
   record [--sysfs DIR] [--run-udev DIR]

@@ -3,6 +3,7 @@
 //! | part | how |
 //! |---|---|
 //! | `explore` | the engine's tests with `ARRIVAL_EXPLORE=deep`, and all properties with `PROPTEST_CASES` of 20,000 |
+//! | `flaps` | the whole flap matrix of `tests/cases/flap_matrix.rs`; a line for each cell is left in `target/flaps.txt` |
 //! | `mutants` | `cargo mutants` on the engine, against its sentences and its model: an exploration takes too long to be run five hundred times; survivors must be listed in `xtask/mutants.txt` |
 //!
 //! Every part runs, also if one before it failed; one line for each stands at the end.
@@ -21,7 +22,7 @@ const CASES: &str = "20000";
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
 /// The parts by name.
-const PARTS: [(&str, Part); 2] = [("explore", explore), ("mutants", mutants)];
+const PARTS: [(&str, Part); 3] = [("explore", explore), ("flaps", flaps), ("mutants", mutants)];
 
 /// Does a part and says what came of it, in a line.
 type Part = fn() -> Outcome<String>;
@@ -60,11 +61,33 @@ fn explore() -> Outcome<String> {
         .args(["-p", "arrival-wire", "-p", "arrival-store"])
         // One at a time: a deep exploration takes up to 5 GB.
         .args(["--", "--show-output", "--test-threads", "1"]);
-    let count = count::run(&mut cargo, PATIENCE)?;
+    let count = count::run(&mut cargo, PATIENCE, &mut Vec::new())?;
     if count.good(true) {
         Ok(count.to_string())
     } else {
         Err(count.to_string().into())
+    }
+}
+
+fn flaps() -> Outcome<String> {
+    workspace::build("dev")?;
+    let report = workspace::target().join("flaps.txt");
+    if report.exists() {
+        fs::remove_file(&report)?;
+    }
+    let mut cargo = workspace::cargo();
+    cargo
+        .env("ARRIVAL_FLAPS", &report)
+        .env("ARRIVAL_REQUIRE", "root,netns")
+        .args(["test", "-p", "arrival-tests", "--test", "end_to_end"])
+        .args(["flap_matrix", "--", "--show-output"]);
+    let count = count::run(&mut cargo, PATIENCE, &mut Vec::new())?;
+    let text = fs::read_to_string(&report).unwrap_or_default();
+    let said = text.lines().next_back().unwrap_or("no cell was run");
+    if count.good(true) {
+        Ok(said.to_owned())
+    } else {
+        Err(said.to_owned().into())
     }
 }
 

@@ -53,7 +53,7 @@ fn tests(arguments: &[String]) -> Outcome<Count> {
     } else {
         vec![of_cargo.to_vec()]
     };
-    let mut sum = Count::default();
+    let (mut sum, mut failures) = (Count::default(), Vec::new());
     for part in parts {
         let mut cargo = workspace::cargo();
         cargo
@@ -65,10 +65,13 @@ fn tests(arguments: &[String]) -> Outcome<Count> {
         cargo.args(["test", "--no-fail-fast"]).args(part);
         cargo.args(["--", "--show-output"]);
         cargo.args(of_tests.iter().skip(1));
-        sum += count::run(&mut cargo, count::PATIENCE)?;
+        sum += count::run(&mut cargo, count::PATIENCE, &mut failures)?;
     }
     if of_cargo.is_empty() && of_tests.is_empty() {
         sum += vm::every();
+    }
+    if !failures.is_empty() {
+        println!("what failed, once more:\n{}\n", failures.join("\n"));
     }
     Ok(sum)
 }
