@@ -11,7 +11,9 @@
 #   kernel_said ACTION PATH           how often the kernel said so, by udevadm's own reader
 #   watch_begin, watched N PATTERN    a stream of what happens; waits until N of its lines fit
 #   qmp JSON                          asks the monitor of the virtual machine
-#   usb_stick, unplug ID ...          see below
+#   rig WORD...                       a device that arrival-rig makes; RIG is the process that keeps it
+#   keep NAME LINE                    adds a line to a file that outlives the machine (target/vm/kept/WAY)
+#   board, plug_board, plug ID ...    see below
 PATH=/bin:/sbin
 NAME=$1
 ROOT=/tmp/$NAME
@@ -43,6 +45,10 @@ not_here() {
 
 same() {
     [ "$2" = "$3" ] || fail "$1: wanted '$2', found '$3'"
+}
+
+not() {
+    ! "$@"
 }
 
 until_so() {
@@ -93,6 +99,20 @@ answers() {
 
 state_of() {
     arrival status "$1" --json | tr -d ' \n' | sed 's/.*"state":"\([A-Z_]*\)".*/\1/'
+}
+
+# starts_of SERVICE: how often the manager says it has started it
+starts_of() {
+    arrival status "$1" --json | tr -d ' \n' | sed 's/.*"starts":\([0-9]*\).*/\1/'
+}
+
+pid_of() {
+    arrival status "$1" --json | tr -d ' \n' | sed 's/.*"pid":\([0-9]*\).*/\1/'
+}
+
+# runs_noted SERVICE: its program has noted the run that the manager tells of
+runs_noted() {
+    grep -q "^start $(pid_of "$1") " "$ROOT/$1.record"
 }
 
 is_in() {
@@ -203,6 +223,10 @@ qmp() {
     [ "$answer" = ok ] || fail "the monitor refused $1: $answer"
 }
 
+keep() {
+    echo "keep $1 $2" >&3
+}
+
 # plug ID 'ARGUMENTS', such as '"driver":"usb-kbd","bus":"xhci.0"'
 plug() {
     qmp "{\"execute\":\"device_add\",\"arguments\":{\"id\":\"$1\",$2}}"
@@ -214,6 +238,26 @@ unplug() {
     PLUGGED=$(echo " $PLUGGED " | sed "s/ $1 / /")
 }
 
+# --- devices of user space
+
+rig() {
+    : > "$ROOT/rig.log"
+    arrival-rig "$@" > "$ROOT/rig.log" 2>&1 &
+    RIG=$!
+    RIGS="$RIGS $RIG"
+    until_so "the device $2 is made" grep -q ready "$ROOT/rig.log"
+}
+
+# unrig PROCESS: the device goes with the process that keeps it
+unrig() {
+    kill "$1"
+    wait "$1"
+}
+
+# A report descriptor with two top-level collections: a keyboard, and the keys of a consumer control.
+KEYBOARD=05010906a1018501050719e029e71500250175019508810295067508150025650507190029658100c0
+CONTROL=050c0901a1018502150026ff0319002aff03751095018100c0
+
 # --- beginning and end
 
 clean() {
@@ -221,9 +265,12 @@ clean() {
     # A manager that a case has stopped answers nobody.
     [ -z "$MANAGER" ] || kill -CONT $MANAGER 2>/dev/null
     arrival shutdown > /dev/null 2>&1
-    kill $MONITOR 2>/dev/null
+    kill $MONITOR $RIGS 2>/dev/null
     wait
     remove_boards
+    for adapter in /sys/bus/pseudo/devices/adapter*; do
+        [ ! -e "$adapter" ] || echo -1 > /sys/bus/pseudo/drivers/scsi_debug/add_host
+    done
     for id in $PLUGGED; do
         unplug "$id"
     done

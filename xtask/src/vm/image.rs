@@ -3,7 +3,7 @@
 //! | path | is |
 //! |---|---|
 //! | `/init`, `/lib.sh`, `/cases` | of `tests/vm` |
-//! | `/bin` | busybox, `arrival`, `arrivald`, `arrival-recorder`, `udevadm` |
+//! | `/bin` | busybox, `arrival`, `arrivald`, `arrival-recorder`, `arrival-rig`, `xtask`, `udevadm` |
 //! | `/lib/x86_64-linux-gnu`, `/lib64` | the libraries that `ldd` names |
 //! | `/lib/modules` | the modules in [`MODULES`] with what they need |
 //! | `/lib/udev` | Debian's rules and their helpers |
@@ -40,6 +40,8 @@ pub(super) struct Image {
     pub(super) initrd: PathBuf,
     /// What the kernel's command line tells `init`: `udevd`, `none` or `shell`.
     pub(super) way: &'static str,
+    /// The folder for what cases keep, empty.
+    pub(super) kept: PathBuf,
 }
 
 /// Makes the image of a machine that runs cases, or gives a prompt.
@@ -57,9 +59,17 @@ pub(super) fn build(
     ] {
         archive.folder(name);
     }
-    let recorder = programs.arrival.with_file_name("arrival-recorder");
+    let beside_it = |name| programs.arrival.with_file_name(name);
+    let (recorder, rig) = (beside_it("arrival-recorder"), beside_it("arrival-rig"));
+    let xtask = beside_it("xtask");
     let mut libraries = BTreeMap::new();
-    for program in [&programs.arrival, &programs.arrivald, &recorder] {
+    for program in [
+        &programs.arrival,
+        &programs.arrivald,
+        &recorder,
+        &rig,
+        &xtask,
+    ] {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         // Their debugging information would be most of the image.
         let small = folder.join(format!("{name}.stripped"));
@@ -106,10 +116,16 @@ pub(super) fn build(
     };
     let initrd = folder.join(format!("initrd-{way}-{}", std::process::id()));
     fs::write(&initrd, archive.finish())?;
+    let kept = folder.join("kept").join(way);
+    if kept.exists() {
+        fs::remove_dir_all(&kept)?;
+    }
+    fs::create_dir_all(&kept)?;
     Ok(Image {
         kernel: parts.kernel.clone(),
         initrd,
         way,
+        kept,
     })
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Machine {
     monitor: Monitor,
     lines: Receiver<String>,
     line: UnixStream,
+    /// Where what the guest wants kept is kept.
+    kept: PathBuf,
     console: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -144,6 +146,7 @@ impl Machine {
             monitor,
             lines,
             line,
+            kept: image.kept.clone(),
             console,
         })
     }
@@ -173,6 +176,12 @@ impl Machine {
                 "skip" => return Ok(Said::Skipped(name, why)),
                 "fail" => return Ok(Said::Failed(name, why)),
                 "done" => return Ok(Said::Done),
+                // No path, but the name of a file.
+                "keep" if !name.contains('/') => {
+                    let mut file = (fs::File::options().append(true).create(true))
+                        .open(self.kept.join(name))?;
+                    writeln!(file, "{why}")?;
+                }
                 "qmp" => {
                     let answer = match self.monitor.ask(rest) {
                         Ok(()) => "ok".to_owned(),

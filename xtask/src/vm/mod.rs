@@ -20,7 +20,8 @@
 //! ```text
 //! case NAME                begins               qmp {...}    asks the monitor for something; the answer
 //! ok NAME | fail NAME WHY  ends                              is a line, `ok` or `error ...`
-//! skip NAME WHY            not in this run      done         all cases have run
+//! skip NAME WHY            not in this run      keep F LINE  a line for the file target/vm/kept/WAY/F
+//! done                     all cases have run
 //! ```
 //!
 //! Results are printed as libtest prints them, so that whoever counts tests counts these.
