@@ -238,6 +238,13 @@ unplug() {
     PLUGGED=$(echo " $PLUGGED " | sed "s/ $1 / /")
 }
 
+# partition_table FILE: one primary partition from sector 8, of 1000 sectors, type 83
+partition_table() {
+    printf '\000\000\000\000\203\000\000\000\010\000\000\000\350\003\000\000' |
+        dd of="$1" bs=1 seek=446 conv=notrunc 2>/dev/null
+    printf '\125\252' | dd of="$1" bs=1 seek=510 conv=notrunc 2>/dev/null
+}
+
 # --- devices of user space
 
 rig() {

@@ -9,7 +9,7 @@
 //! | TUN interface | `ARRIVAL\NET_TUN` | `ARRIVAL\NET` |
 //! | bridge, vlan, vxlan, bond, wireguard ... | `ARRIVAL\NET_` + kind, such as `ARRIVAL\NET_BRIDGE` | `ARRIVAL\NET` |
 //! | veth, ifb, dummy ... (no kind, a driver) | `ARRIVAL\NET_` + driver, such as `ARRIVAL\NET_VETH` | `ARRIVAL\NET` |
-//! | loop, zram, ram, dm, md ... | `ARRIVAL\BLOCK_` + the name before its number, such as `ARRIVAL\BLOCK_LOOP` | `ARRIVAL\BLOCK` |
+//! | loop, zram, ram, dm, md ..., and their partitions | `ARRIVAL\BLOCK_` + the disk's name before its number, such as `ARRIVAL\BLOCK_LOOP` | `ARRIVAL\BLOCK` |
 //! | a `virtio` device that is no PCI function, and what hangs below it | `ARRIVAL\VIRTIO_` + its type, such as `ARRIVAL\VIRTIO_0002` of a disk | `ARRIVAL\VIRTIO`, `ARRIVAL\` + subsystem |
 //! | what hangs below a link of Bluetooth (an `rfcomm` port) | `ARRIVAL\BLUETOOTH_LINK` | `ARRIVAL\` + subsystem |
 //! | a device that the device tree describes, or the nearest one above | `ARRIVAL\OF_` + `OF_COMPATIBLE_0`, such as `ARRIVAL\OF_ARM_PL011` | the same of the other compatible strings, `ARRIVAL\` + subsystem |
@@ -53,7 +53,11 @@ pub(super) fn ids(device: &DeviceRecord) -> Ids {
     } else if device.ancestors().any(is_link) {
         all.push("ARRIVAL\\BLUETOOTH_LINK".to_owned());
     } else if device.subsystem == "block" {
-        let kind = device.name().trim_end_matches(|c: char| c.is_ascii_digit());
+        let disk = match device.devtype.as_deref() {
+            Some("partition") => device.parent.as_deref().unwrap_or(device),
+            _ => device,
+        };
+        let kind = disk.name().trim_end_matches(|c: char| c.is_ascii_digit());
         if !kind.is_empty() {
             all.push(special(kind.trim_end_matches('-')));
         }

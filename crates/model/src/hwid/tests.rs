@@ -260,6 +260,14 @@ fn software_devices_have_ids_of_our_own_enumerator() {
     let ids = ids_of(&disk);
     assert_eq!(ids.hardware, ["ARRIVAL\\BLOCK_LOOP"]);
     assert_eq!(instance_path(&disk, &ids), "ARRIVAL\\BLOCK_LOOP\\loop77");
+    let partition = device(
+        "/devices/virtual/block/loop77/loop77p1",
+        "block",
+        "DEVTYPE=partition",
+        &[],
+        Some(disk),
+    );
+    assert_eq!(listed(&ids_of(&partition)), listed(&ids));
 }
 
 /// Hardware ids and, behind a line of their own, compatible ids, as one would write them down.
