@@ -22,6 +22,8 @@ fn listed(recording: &str) -> String {
     let dir = fresh_dir("arrival-replay");
     let (sysfs, run_udev, root) = (dir.join("sys"), dir.join("udev"), dir.join("root"));
     recording.replay(&sysfs, &run_udev).unwrap();
+    let again = Recording::of(&sysfs, &run_udev).unwrap();
+    assert!(again == recording, "it is what is recorded of its replay");
     fs::create_dir(&root).unwrap();
     let mut manager = Command::new(program("arrivald"))
         .arg("--root")
@@ -104,4 +106,7 @@ macro_rules! recorded {
 
 recorded! {
     a_virtual_machine_lists_what_was_plugged_in: "vm",
+    a_laptop_lists_what_is_built_in: "laptop",
+    a_server_lists_its_storage_and_networks: "server",
+    an_arm_board_lists_what_its_device_tree_describes: "arm-board",
 }

@@ -254,7 +254,7 @@ impl fmt::Display for Recording {
                     Value::Bytes(bytes) => {
                         let digits: String =
                             bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                        writeln!(f, "hex {name} {digits}")?;
+                        writeln!(f, "{}", format!("hex {name} {digits}").trim_end())?;
                     }
                 }
             }

@@ -5,6 +5,7 @@
 //! | on the `acpi` bus | `MODALIAS=acpi:HID:CID:CID:` |
 //! | on another bus, described by ACPI (`platform`, `i2c`, `spi`, `serial`) | the same `MODALIAS` |
 //! | on the `pnp` bus | `id`, one a line |
+//! | a PS/2 port on the `serio` bus | `SERIO_FIRMWARE_ID=PNP: LEN0071 PNP0303` |
 //!
 //! The first id makes hardware ids, the others compatible ids:
 //!
@@ -48,22 +49,29 @@ pub(super) fn is_described(device: &DeviceRecord) -> bool {
 }
 
 fn names(device: &DeviceRecord) -> impl Iterator<Item = &str> {
-    let text = if device.subsystem == "pnp" {
-        device.attribute("id")
-    } else {
-        let alias = device.property("MODALIAS");
-        alias.and_then(|alias| alias.strip_prefix("acpi:"))
+    let (key, prefix) = match device.subsystem.as_str() {
+        "serio" => ("SERIO_FIRMWARE_ID", "PNP:"),
+        _ => ("MODALIAS", "acpi:"),
+    };
+    let property = device.property(key);
+    let text = match device.subsystem.as_str() {
+        "pnp" => device.attribute("id"),
+        _ => property.and_then(|text| text.strip_prefix(prefix)),
     };
     text.unwrap_or_default()
-        .split(['\n', ':'])
+        .split(['\n', ':', ' '])
         .map(str::trim)
         .filter(|id| !id.is_empty())
 }
 
 /// The forms of one id.
 fn forms(id: &str) -> Vec<String> {
-    let pair = parts(id).map(|(vendor, number)| format!("ACPI\\VEN_{vendor}&DEV_{number}"));
-    let id = id_part(id);
+    // The `pnp` bus writes digits in lower case.
+    let id = match parts(id) {
+        Some(_) => id.to_ascii_uppercase(),
+        None => id_part(id),
+    };
+    let pair = parts(&id).map(|(vendor, number)| format!("ACPI\\VEN_{vendor}&DEV_{number}"));
     pair.into_iter()
         .chain([format!("ACPI\\{id}"), format!("*{id}")])
         .collect()

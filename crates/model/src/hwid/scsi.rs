@@ -8,7 +8,7 @@
 //! |---|---|---|---|---|
 //! | SCSI, UAS | any other | `vendor`, `model`, `rev` | `SCSI\t v(8) p(16) r(4)`, `SCSI\t v(8) p(16)`, `SCSI\t v(8)`, `SCSI\v(8) p(16) r(1)`, `v(8) p(16) r(1)` | g, if the type has one |
 //! | USB mass storage | below a USB interface with the driver `usb-storage` or a relative of it, `ums-...` | the same | the same with `USBSTOR`, then `USBSTOR\g`, g | `USBSTOR\t`, `USBSTOR\RAW` |
-//! | ATA, ATAPI | below an ATA port (`ata1`) | the IDENTIFY data in `vpd_pg89`, else `model`, `rev` | `IDE\t p(40) r(8)`, `IDE\p(40) r(8)`, `IDE\t p(40)`, `p(40) r(8)` | g |
+//! | ATA, ATAPI | below an ATA port (`ata1`) | the IDENTIFY data in `vpd_pg89`, else `model`, before it `vendor` where that is not `ATA`, and `rev` | `IDE\t p(40) r(8)`, `IDE\p(40) r(8)`, `IDE\t p(40)`, `p(40) r(8)` | g |
 //! | NVMe namespace | an `nvme` controller or `nvme-subsystem` with `model` | v is `NVMe`; `model`, `firmware_rev` | `SCSI\t v(8) p(40) r(8)`, `SCSI\t v(8) p(40)`, then as SCSI | `GenDisk` |
 //!
 //! USBSTOR calls a floppy drive (USB subclass 04, UFI) `SFloppy`, and whatever is no disk, tape, WORM, CD-ROM,
@@ -140,12 +140,21 @@ fn is_ata_port(device: &DeviceRecord) -> bool {
 
 fn ata(device: &DeviceRecord, word: &str, generic: &str) -> Option<Ids> {
     let identify = device.attribute("vpd_pg89").and_then(identify);
-    let (model, firmware) = match &identify {
-        Some((model, firmware)) => (model.as_str(), firmware.as_str()),
-        // The answer to INQUIRY has less room, so a long model is cut.
-        None => (device.attribute("model")?, device.attribute("rev")?),
+    let (model, firmware) = match identify {
+        Some(both) => both,
+        // The answer to INQUIRY has less room, so a long model is cut; an ATAPI drive gives the first word
+        // of it as its vendor.
+        None => {
+            let (model, firmware) = (device.attribute("model")?, device.attribute("rev")?);
+            let vendor = device.attribute("vendor").unwrap_or_default().trim_end();
+            let model = match vendor {
+                "" | "ATA" => model.to_owned(),
+                _ => format!("{vendor} {model}"),
+            };
+            (model, firmware.to_owned())
+        }
     };
-    let (model, firmware) = (padded(model, 40), padded(firmware, 8));
+    let (model, firmware) = (padded(&model, 40), padded(&firmware, 8));
     Some(Ids {
         hardware: vec![
             format!("IDE\\{word}{model}{firmware}"),

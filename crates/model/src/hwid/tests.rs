@@ -365,6 +365,17 @@ GenDisk"
 }
 
 #[test]
+fn an_atapi_drive_has_its_vendor_before_its_model() {
+    let path = "/devices/pci0000:00/0000:00:1f.2/ata1";
+    let port = device(path, "", "", &[], Some(pci()));
+    let drive = lun(Some(port), "HL-DT-ST", "DVD+-RW GH50N   ", "RQ00");
+    assert_eq!(
+        ids_of(&drive).hardware[0],
+        r"IDE\DiskHL-DT-ST_DVD+-RW_GH50N__________________RQ00____"
+    );
+}
+
+#[test]
 fn an_nvme_namespace_has_the_ids_of_its_controller() {
     let controller = device(
         "/devices/pci0000:00/0000:01:00.0/nvme/nvme0",
@@ -401,7 +412,7 @@ fn a_port_of_the_board_has_the_ids_of_the_firmware() {
         "/devices/pnp0/00:03",
         "pnp",
         "",
-        &[("id", "PNP0501\nPNP0500")],
+        &[("id", "PNP0501\nPNP0b00")],
         None,
     );
     let port = device(
@@ -417,9 +428,9 @@ fn a_port_of_the_board_has_the_ids_of_the_firmware() {
 ACPI\PNP0501
 *PNP0501
 --
-ACPI\VEN_PNP&DEV_0500
-ACPI\PNP0500
-*PNP0500"
+ACPI\VEN_PNP&DEV_0B00
+ACPI\PNP0B00
+*PNP0B00"
     );
     let bridge = device(
         "/devices/LNXSYSTM:00/LNXSYBUS:00/PNP0A08:00",
@@ -431,6 +442,30 @@ ACPI\PNP0500
     let ids = ids_of(&bridge);
     assert_eq!(ids.hardware.last().unwrap(), "*PNP0A08");
     assert_eq!(ids.compatible.last().unwrap(), "*PNP0A03");
+}
+
+#[test]
+fn a_keyboard_of_the_board_has_the_ids_of_its_port() {
+    let mut port = device("/devices/platform/i8042/serio0", "serio", "", &[], None);
+    let said = "SERIO_FIRMWARE_ID=PNP: LEN0071 PNP0303\nMODALIAS=serio:ty06pr00id00ex00\n";
+    port.properties = Properties::from_uevent_file(said);
+    let node = device(
+        "/devices/platform/i8042/serio0/input/input3/event3",
+        "input",
+        "",
+        &[],
+        Some(port),
+    );
+    assert_eq!(
+        listed(&ids_of(&node)),
+        r"ACPI\VEN_LEN&DEV_0071
+ACPI\LEN0071
+*LEN0071
+--
+ACPI\VEN_PNP&DEV_0303
+ACPI\PNP0303
+*PNP0303"
+    );
 }
 
 #[test]
