@@ -54,9 +54,11 @@ not() {
 until_so() {
     what=$1
     shift
-    end=$(($(date +%s) + PATIENCE))
+    read -r now rest < /proc/uptime
+    end=$((${now%.*} + PATIENCE))
     until "$@"; do
-        [ "$(date +%s)" -lt $end ] || fail "waited in vain until $what"
+        read -r now rest < /proc/uptime
+        [ ${now%.*} -lt $end ] || fail "waited in vain until $what"
         usleep 50000
     done
 }
@@ -284,12 +286,15 @@ clean() {
     PLUGGED=
 }
 
-# running TEXT: how many processes have it in their command line
+# running TEXT: how many processes have it in one word of their command line; without a fork for each
 running() {
     count=0
     for process in /proc/[0-9]*; do
-        tr '\0' ' ' < "$process/cmdline" 2>/dev/null | grep -qF -- "$1" && count=$((count + 1))
-    done
+        line=
+        # It leaves out the zeros between the words.
+        read -r line < "$process/cmdline"
+        case $line in *"$1"*) count=$((count + 1)) ;; esac
+    done 2>/dev/null
     echo $count
 }
 
