@@ -9,8 +9,9 @@
 //! | `acpi:PNP0501` | `*PNP0501` |
 //!
 //! Everything else is taken as an id in Windows' form, which may have colons too, behind something
-//! that is no mere word: `HID_DEVICE_UP:000C_U:0001`, `HID\Vid_046D&UP:0001_U:0006`. Source: Microsoft, "Standard USB Identifiers"
-//! and "Identifiers for PCI Devices".
+//! that is no mere word: `HID_DEVICE_UP:000C_U:0001`, `HID\Vid_046D&UP:0001_U:0006`.
+//!
+//! Source: Microsoft, "Standard USB Identifiers" and "Identifiers for PCI Devices".
 
 /// MAX_DEVICE_ID_LEN of cfgmgr32.h.
 const LONGEST: usize = 200;

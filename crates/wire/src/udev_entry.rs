@@ -33,7 +33,8 @@ pub struct UdevEntry {
 }
 
 impl UdevEntry {
-    /// Reads an entry, which udevd writes as a whole when it has finished. A line that says nothing to us, or no sound path, is passed over.
+    /// Reads an entry, which udevd writes as a whole when it has finished. A line that says nothing
+    /// to us, or no sound path, is passed over.
     pub fn read(text: &[u8]) -> Self {
         let mut entry = UdevEntry {
             finished: text.is_empty(),
