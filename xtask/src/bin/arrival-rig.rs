@@ -3,7 +3,7 @@
 //! ```text
 //! arrival-rig hid NAME BUS VENDOR PRODUCT DESCRIPTOR    a HID device with this report descriptor
 //! arrival-rig input NAME BUS VENDOR PRODUCT KIND        an input device: `keyboard` or `mouse`
-//! arrival-rig cycles N UDC UDC-FILE PATH                plugs a gadget in and out N times
+//! arrival-rig cycles N UDC UDC-FILE PATH ...            plugs each gadget in and out N times, side by side
 //! ```
 //!
 //! Numbers and the descriptor's bytes are hexadecimal. `hid` and `input` say `ready` and keep their device
@@ -39,7 +39,7 @@ fn main() -> Outcome<()> {
             let device = input(name, ids, kind)?;
             keep(device)
         }
-        ["cycles", times, udc, file, path] => cycles(times.parse()?, udc, file, path),
+        ["cycles", times, ports @ ..] => cycles_of_all(times.parse()?, ports),
         _ => Err("`hid`, `input` or `cycles` is expected, with all that it needs".into()),
     }
 }
@@ -163,7 +163,34 @@ fn check(result: libc::c_int) -> Outcome<()> {
 }
 
 /// Plugs in and out, each time as soon as the kernel has told what the last one led to.
-fn cycles(times: u64, udc: &str, file: &str, path: &str) -> Outcome<()> {
+/// Most of a cycle is the kernel's wait for a port to be quiet, which ports do side by side.
+fn cycles_of_all(times: u64, ports: &[&str]) -> Outcome<()> {
+    let (ports, rest) = ports.as_chunks::<3>();
+    if ports.is_empty() || !rest.is_empty() {
+        return Err(
+            "each gadget is a UDC, the file that it is written to, and the device's path".into(),
+        );
+    }
+    let (mut added, mut removed) = (0, 0);
+    std::thread::scope(|scope| -> Outcome<()> {
+        let begin = |[udc, file, path]: &[&str; 3]| {
+            let (udc, file, path) = ((*udc).to_owned(), (*file).to_owned(), (*path).to_owned());
+            let work = move || cycles(times, &udc, &file, &path).map_err(|error| error.to_string());
+            scope.spawn(work)
+        };
+        let begun: Vec<_> = ports.iter().map(begin).collect();
+        for one in begun {
+            let (ins, outs) = one.join().map_err(|_| "a thread has panicked")??;
+            added += ins;
+            removed += outs;
+        }
+        Ok(())
+    })?;
+    println!("added {added} removed {removed}");
+    Ok(())
+}
+
+fn cycles(times: u64, udc: &str, file: &str, path: &str) -> Outcome<(u64, u64)> {
     let mut kernel = Kernel::listen()?;
     let (mut added, mut removed) = (0_u64, 0_u64);
     for _ in 0..times {
@@ -174,8 +201,7 @@ fn cycles(times: u64, udc: &str, file: &str, path: &str) -> Outcome<()> {
         kernel.hear("remove", path)?;
         removed += 1;
     }
-    println!("added {added} removed {removed}");
-    Ok(())
+    Ok((added, removed))
 }
 
 /// The kernel's events.
