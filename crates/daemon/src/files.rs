@@ -12,7 +12,7 @@ use std::thread;
 use arrival_engine::api::{SessionId, Ticket};
 use arrival_model::class::Classes;
 use arrival_model::definition::{Definition, ServiceName, StartType};
-use arrival_store::diagnostic::Diagnostic;
+use arrival_model::diagnostic::Diagnostic;
 use arrival_store::settings::Settings;
 use arrival_store::store::{Placed, Store};
 use tokio::sync::mpsc::UnboundedSender;

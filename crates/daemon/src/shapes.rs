@@ -7,11 +7,11 @@ use arrival_engine::view::{Condition, ServiceView};
 use arrival_model::class::{Class, Classes};
 use arrival_model::cursor::Cursor;
 use arrival_model::definition::{Definition, Protocol};
+use arrival_model::diagnostic::Diagnostic;
 use arrival_model::guid::Guid;
 use arrival_model::interface::{EnabledBy, Interface};
 use arrival_model::state::{Desired, HeldBack};
 use arrival_model::trigger::{DeviceTrigger, Wait};
-use arrival_store::diagnostic::Diagnostic;
 use arrival_wire::api::{daemon, devices, services, session};
 
 /// A service.

@@ -9,6 +9,7 @@
 //! | [`cursor`] | the position in the stream of all interface changes |
 //! | [`definition`] | what a service is: its program, its triggers, its policies |
 //! | [`device`] | what was recorded of a device, and of its ancestors |
+//! | [`diagnostic`] | what is wrong with a file, where, and what to do about it |
 //! | [`error`] | Win32 error codes |
 //! | [`exit`] | how a process ended |
 //! | [`guid`] | 128-bit identifiers in Windows' text form |
@@ -25,6 +26,7 @@ pub mod class;
 pub mod cursor;
 pub mod definition;
 pub mod device;
+pub mod diagnostic;
 pub mod error;
 pub mod exit;
 pub mod guid;

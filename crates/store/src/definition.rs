@@ -25,9 +25,9 @@ use arrival_model::definition::{
 use arrival_model::guid::Guid;
 use arrival_model::trigger::{DeviceTrigger, FoldedId, Trigger, Wait};
 
-use crate::diagnostic::{Diagnostic, Report, closest};
 use crate::document::{self, Found, Section};
 use crate::identity;
+use arrival_model::diagnostic::{Diagnostic, Report, closest};
 
 /// The variables that are replaced in arguments and set in the environment of every run.
 pub const VARIABLES: [&str; 7] = [

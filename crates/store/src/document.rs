@@ -7,8 +7,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Report, closest};
 use crate::duration;
+use arrival_model::diagnostic::{Report, closest};
 
 /// A value of the document.
 pub(crate) type Value<'i> = Spanned<DeValue<'i>>;

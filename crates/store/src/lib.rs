@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`layout`] | where everything lies, below a root or at the system's places |
 //! | [`lock`] | one daemon per root, one writer at a time |
-//! | [`diagnostic`] | what is wrong with a file, where, and what to do about it |
 //! | [`definition`] | definitions of services in TOML |
 //! | [`lint`] | what `arrival check` says beyond errors |
 //! | [`settings`] | `arrivald.toml` |
@@ -16,7 +15,6 @@
 #![forbid(unsafe_code)]
 
 pub mod definition;
-pub mod diagnostic;
 mod document;
 mod duration;
 mod file;
@@ -28,7 +26,7 @@ pub mod lock;
 pub mod settings;
 pub mod store;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use arrival_model::diagnostic::{Diagnostic, Severity};
 pub use layout::Layout;
 pub use lock::Lock;
 pub use settings::Settings;

@@ -22,7 +22,7 @@ use arrival_model::class::Classes;
 use arrival_model::definition::{Definition, Protocol, Replug, StartType};
 
 use crate::definition::{self, Parsed, Places};
-use crate::diagnostic::Report;
+use arrival_model::diagnostic::Report;
 
 /// What a program's path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

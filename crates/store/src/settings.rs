@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Diagnostic, Report};
 use crate::document::{self, Section};
 use crate::file::{self, Content};
 use crate::layout::Layout;
+use arrival_model::diagnostic::{Diagnostic, Report};
 
 /// How much the daemon says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -21,10 +21,10 @@ use arrival_model::guid::Guid;
 use arrival_model::trigger::Trigger;
 
 use crate::definition;
-use crate::diagnostic::{Diagnostic, Report};
 use crate::document;
 use crate::file::{self, Content};
 use crate::layout::Layout;
+use arrival_model::diagnostic::{Diagnostic, Report};
 
 /// The most files of one folder that are read.
 const FOLDER_LIMIT: usize = 10_000;

@@ -146,7 +146,7 @@ impl fmt::Display for Diagnostic {
 
 /// The text with control characters and those that turn the direction of writing replaced, one
 /// character for one, so that columns stay.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+pub fn printable(text: &str) -> Cow<'_, str> {
     let unsafe_char = |c: char| {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -163,7 +163,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// A file's text, and what is wrong with it so far.
-pub(crate) struct Report<'a> {
+#[derive(Debug)]
+pub struct Report<'a> {
     path: &'a Path,
     text: &'a str,
     problems: Vec<Diagnostic>,
@@ -171,7 +172,8 @@ pub(crate) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(path: &'a Path, text: &'a str) -> Self {
+    /// Nothing is wrong yet.
+    pub fn new(path: &'a Path, text: &'a str) -> Self {
         Report {
             path,
             text,
@@ -180,12 +182,13 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(crate) fn text(&self) -> &'a str {
+    /// The text.
+    pub fn text(&self) -> &'a str {
         self.text
     }
 
     /// The number of the line that this byte is in.
-    pub(crate) fn line_of(&self, at: usize) -> usize {
+    pub fn line_of(&self, at: usize) -> usize {
         self.text
             .get(..at)
             .unwrap_or(self.text)
@@ -194,12 +197,13 @@ impl<'a> Report<'a> {
             + 1
     }
 
-    pub(crate) fn path(&self) -> &'a Path {
+    /// Where the text comes from.
+    pub fn path(&self) -> &'a Path {
         self.path
     }
 
     /// Adds an error about these bytes of the text.
-    pub(crate) fn error(
+    pub fn error(
         &mut self,
         code: &'static str,
         span: Range<usize>,
@@ -210,7 +214,7 @@ impl<'a> Report<'a> {
     }
 
     /// Adds a warning about these bytes of the text.
-    pub(crate) fn warn(
+    pub fn warn(
         &mut self,
         code: &'static str,
         span: Range<usize>,
@@ -264,12 +268,13 @@ impl<'a> Report<'a> {
         });
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
+    /// Whether the file cannot be used.
+    pub fn has_errors(&self) -> bool {
         self.problems.iter().any(Diagnostic::is_error)
     }
 
     /// The problems in the order of the text.
-    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+    pub fn finish(mut self) -> Vec<Diagnostic> {
         self.problems
             .sort_by_key(|problem| (problem.line, problem.column));
         if self.dropped > 0 {
@@ -282,7 +287,7 @@ impl<'a> Report<'a> {
 }
 
 /// The known word that somebody probably meant.
-pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer than any word that we know; the distance is quadratic.
     if word.len() > 64 {
         return None;
