@@ -28,6 +28,7 @@ mod full_disk;
 mod hostile;
 mod kills;
 mod many;
+mod packages;
 mod recordings;
 mod restarts;
 mod rights;

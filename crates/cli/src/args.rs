@@ -108,6 +108,15 @@ pub(crate) enum Command {
     /// Look for mistakes in definitions, without a manager
     #[command(after_help = examples::CHECK)]
     Check(Files),
+    /// Install the services of a package that an INF file describes
+    #[command(after_help = examples::INSTALL)]
+    Install(Install),
+    /// Remove packages, and stop their services
+    #[command(after_help = examples::UNINSTALL)]
+    Uninstall(Packages),
+    /// Show the installed packages
+    #[command(after_help = examples::PACKAGES)]
+    Packages,
     /// Have the manager read its files again now
     #[command(after_help = examples::RELOAD)]
     Reload,
@@ -253,6 +262,28 @@ pub(crate) struct Wait {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub(crate) timeout: Option<u64>,
+}
+
+/// An install.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The INF file; the package's other files lie in its folder
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Take a package from a folder that others can write to
+    #[arg(long)]
+    pub(crate) trust: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Any packages.
+#[derive(Debug, Args)]
+pub(crate) struct Packages {
+    /// The packages, by their names or those of their INF files
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
 }
 
 /// Files to look at.

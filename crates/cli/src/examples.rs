@@ -90,6 +90,27 @@ Examples:
 Exit status:
   0 if there are no errors (warnings may be), 8 if there are";
 
+pub(crate) const INSTALL: &str = "\
+Examples:
+  arrival install ./osrfx2.inf
+  arrival install --dry-run ./osrfx2.inf    what would be installed, and what is wrong with the file
+  arrival --root DIR install ./osrfx2.inf
+
+A package is installed whole or not at all, into a folder of its own that is never changed. Installing
+another version replaces it; what runs goes on until its next start.
+
+Exit status:
+  0 if it is installed; 5 without the right to; 8 if the file has errors or the package is refused";
+
+pub(crate) const UNINSTALL: &str = "\
+Examples:
+  arrival uninstall osrfx2";
+
+pub(crate) const PACKAGES: &str = "\
+Examples:
+  arrival packages
+  arrival packages --json | jq -r '.packages[].folder'";
+
 pub(crate) const RELOAD: &str = "\
 Examples:
   arrival reload

@@ -25,6 +25,8 @@ pub(crate) enum NameError {
     Unknown(#[from] IdentityError),
     #[error("cannot run with group '{0}': this daemon is not root")]
     NotRoot(String),
+    #[error("cannot run with a user of its own: this daemon is not root")]
+    NotRootForOwn,
 }
 
 type Key = (Option<String>, Option<String>);
@@ -38,6 +40,9 @@ pub(crate) struct Names {
 impl Names {
     /// Whom the service runs as; looks it up, which may take seconds, unless it is known.
     pub(crate) fn of(&self, definition: &Definition) -> Result<Arc<Person>, NameError> {
+        if definition.user.as_deref() == Some("own") {
+            return own(definition).map(Arc::new);
+        }
         let key = (definition.user.clone(), definition.group.clone());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(person) = known.get(&key) {
@@ -57,6 +62,27 @@ impl Names {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
     }
+}
+
+/// A user that nobody else is, made for the service: it has an id, and no entry anywhere.
+fn own(definition: &Definition) -> Result<Person, NameError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(NameError::NotRootForOwn);
+    }
+    let id = definition.name.own_id();
+    let gid = definition
+        .group
+        .as_deref()
+        .map_or(Ok(id), identity::group)?;
+    Ok(Person {
+        user: definition.name.to_string(),
+        home: "/".to_owned(),
+        credentials: Some(Credentials {
+            uid: id,
+            gid,
+            groups: vec![gid],
+        }),
+    })
 }
 
 fn look_up(user: Option<&str>, group: Option<&str>) -> Result<Person, NameError> {

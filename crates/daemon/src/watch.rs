@@ -40,11 +40,9 @@ enum Interest {
 
 impl Watch {
     pub(crate) fn new(layout: &Layout) -> io::Result<Self> {
-        let mut folders = layout.services();
-        folders.extend(layout.classes());
         let mut watch = Watch {
             inotify: readable(Inotify::init()?)?,
-            folders,
+            folders: layout.watched(),
             settings: layout.settings(),
             watched: Vec::new(),
         };

@@ -252,7 +252,7 @@ pub fn link(instance: &str, class: Guid) -> String {
 }
 
 /// Whether a text may be a class's short name.
-fn is_class_name(name: &str) -> bool {
+pub fn is_class_name(name: &str) -> bool {
     name.len() <= 32
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name

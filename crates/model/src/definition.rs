@@ -37,6 +37,22 @@ impl ServiceName {
     }
 }
 
+/// The first of the user ids that services with a user of their own have; above those that systemd and
+/// container managers give out, below 2^31.
+const OWN_IDS: u32 = 1_900_000_000;
+
+impl ServiceName {
+    /// The user id of a service that has a user of its own, and that of its group.
+    ///
+    /// As Windows does with the SID of a service, it is made of the name alone: the same on every machine and
+    /// after every installation, without a table anywhere.
+    pub fn own_id(&self) -> u32 {
+        let digest = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, self.folded().as_bytes());
+        let [a, b, c, d, ..] = *digest.as_bytes();
+        OWN_IDS + u32::from_be_bytes([a, b, c, d]) % 200_000_000
+    }
+}
+
 impl FromStr for ServiceName {
     type Err = NameError;
 

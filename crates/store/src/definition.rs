@@ -27,6 +27,8 @@ use arrival_model::trigger::{DeviceTrigger, FoldedId, Trigger, Wait};
 
 use crate::document::{self, Found, Section};
 use crate::identity;
+
+mod text;
 use arrival_model::diagnostic::{Diagnostic, Report, closest};
 
 /// The variables that are replaced in arguments and set in the environment of every run.
@@ -107,6 +109,13 @@ pub fn parse(path: &Path, text: &str, classes: &Classes) -> Parsed {
         definition,
         problems: report.finish(),
     }
+}
+
+/// The text of a definition: reading it gives the definition back.
+///
+/// Triggers name their class by its GUID, so that the text means the same wherever it is read.
+pub fn write(definition: &Definition) -> String {
+    text::write(definition)
 }
 
 /// Reads a definition and where its parts stand; none if the report has errors.

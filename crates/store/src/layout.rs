@@ -3,7 +3,7 @@
 //! | what | system | below `--root DIR` |
 //! |---|---|---|
 //! | definitions, an administrator's | `/etc/arrival/services.d` | `DIR/services.d` |
-//! | definitions, of packages | `/var/lib/arrival/services.d` | `DIR/lib/services.d` |
+//! | definitions, of packages | `/var/lib/arrival/active/*/.arrival/services.d` | `DIR/lib/active/*/.arrival/services.d` |
 //! | definitions, a distribution's | `/usr/lib/arrival/services.d` | none |
 //! | class files | `classes.d` beside each of these | `classes.d` beside each of these |
 //! | settings | `/etc/arrival/arrivald.toml` | `DIR/arrivald.toml` |
@@ -123,7 +123,13 @@ impl Layout {
 
     /// The folders that hold `services.d` and `classes.d`, the overriding one first.
     fn sources(&self) -> Vec<PathBuf> {
-        let mut sources = vec![self.config(), self.lib()];
+        let mut sources = vec![self.config()];
+        let packages = self.active_packages();
+        sources.extend(
+            packages
+                .iter()
+                .map(|package| package.join(crate::package::OWN)),
+        );
         if self.root.is_none() {
             sources.push(PathBuf::from("/usr/lib/arrival"));
         }
@@ -159,6 +165,37 @@ impl Layout {
     /// The folders of installed packages.
     pub fn packages(&self) -> PathBuf {
         self.lib().join("packages")
+    }
+
+    /// The folder of links to the packages that count, each called as its package.
+    pub fn active(&self) -> PathBuf {
+        self.lib().join("active")
+    }
+
+    /// The links to the packages that count, by the order of their names.
+    pub fn active_packages(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.active()).into_iter().flatten().flatten();
+        let mut links: Vec<PathBuf> = entries
+            .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            .map(|entry| entry.path())
+            .collect();
+        links.sort();
+        links
+    }
+
+    /// The folders whose changes may be changes of definitions or classes. A package never changes: the link
+    /// to it does.
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let mut watched = vec![self.active()];
+        let distribution = self
+            .root
+            .is_none()
+            .then(|| PathBuf::from("/usr/lib/arrival"));
+        for folder in std::iter::once(self.config()).chain(distribution) {
+            watched.push(folder.join("services.d"));
+            watched.push(folder.join("classes.d"));
+        }
+        watched
     }
 
     /// The folder of the run-time state.

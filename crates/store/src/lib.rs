@@ -8,6 +8,7 @@
 //! | [`lint`] | what `arrival check` says beyond errors |
 //! | [`settings`] | `arrivald.toml` |
 //! | [`store`] | all definitions and classes of a root, enabled and disabled |
+//! | [`package`] | installed packages, and the folder that one comes from |
 //! | [`journal`] | the run-time state, which survives the daemon but not the boot |
 //!
 //! The daemon reads and watches; the installer writes below the store's lock. Nothing here waits
@@ -23,6 +24,7 @@ pub mod journal;
 pub mod layout;
 pub mod lint;
 pub mod lock;
+pub mod package;
 pub mod settings;
 pub mod store;
 

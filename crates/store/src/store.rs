@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrival_model::class::{Class, ClassError, ClassFile, Classes, Match, Patterns};
 use arrival_model::definition::{Definition, ServiceName, StartType};
 use arrival_model::guid::Guid;
-use arrival_model::trigger::Trigger;
+use arrival_model::trigger::{FoldedId, Trigger};
 
 use crate::definition;
 use crate::document;
@@ -176,13 +176,6 @@ impl Store {
         &self.classes
     }
 
-    /// The folders that are worth watching; those that are not there yet are among them.
-    pub fn watched_dirs(&self) -> Vec<PathBuf> {
-        let mut dirs = self.layout.services();
-        dirs.extend(self.layout.classes());
-        dirs
-    }
-
     fn read_classes(&mut self, problems: &mut Vec<Diagnostic>) -> Classes {
         let mut classes = Classes::built_in();
         let mut kept = BTreeMap::new();
@@ -205,7 +198,8 @@ impl Store {
             let Some(class) = class.or_else(|| old.cloned()) else {
                 continue;
             };
-            if let Some(other) = places.get(&class.name) {
+            let of_package = path.starts_with(self.layout.active());
+            if let Some(other) = places.get(&class.name).filter(|_| !of_package) {
                 let message = format!(
                     "the class '{}' is defined by {} already",
                     class.name,
@@ -214,8 +208,20 @@ impl Store {
                 problems.push(Diagnostic::file(&path, "duplicate-class", message));
                 continue;
             }
-            places.insert(class.name.clone(), path.clone());
             kept.insert(file_name, class.clone());
+            // Packages whose devices have interfaces of one class add their devices to it.
+            let joined = classes
+                .get(class.guid)
+                .filter(|_| of_package)
+                .map(|known| Class {
+                    when: Match {
+                        any: vec![known.when.clone(), class.when.clone()],
+                        ..Match::default()
+                    },
+                    ..known.clone()
+                });
+            let class = joined.unwrap_or(class);
+            places.insert(class.name.clone(), path.clone());
             if let Err(error) = classes.insert(class) {
                 problems.push(Diagnostic::file(
                     &path,
@@ -401,11 +407,7 @@ fn with_classes_of_triggers<'a>(
         if trigger.ids.is_empty() || classes.get(trigger.class).is_some() {
             continue;
         }
-        let ids = Patterns::new(trigger.ids.iter().map(|id| literal(id.as_str())));
-        let has_id = Match {
-            id: Some(ids),
-            ..Match::default()
-        };
+        let has_id = has_any(&trigger.ids);
         let when = undefined.entry(trigger.class).or_default();
         if trigger.ancestors {
             when.any.push(Match {
@@ -413,24 +415,13 @@ fn with_classes_of_triggers<'a>(
                 ..Match::default()
             });
         }
-        when.any.push(Match {
-            not: Some(Box::new(Match {
-                ancestor: Some(Box::new(has_id.clone())),
-                ..Match::default()
-            })),
-            ..has_id
-        });
+        when.any.push(devices_with(&trigger.ids));
     }
     let mut all = classes.clone();
     for (guid, when) in undefined {
-        let digits: String = guid
-            .to_string()
-            .chars()
-            .filter(char::is_ascii_hexdigit)
-            .collect();
         let class = Class {
             guid,
-            name: format!("guid-{}", digits.get(..16).unwrap_or_default()),
+            name: name_of(guid),
             aliases: Vec::new(),
             description: "devices that have an id of a trigger".to_owned(),
             ce_prefix: None,
@@ -440,6 +431,31 @@ fn with_classes_of_triggers<'a>(
         let _ = all.insert(class);
     }
     all
+}
+
+/// The short name of a class that has none.
+pub fn name_of(guid: Guid) -> String {
+    let text = guid.to_string();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    format!("guid-{}", digits.get(..16).unwrap_or_default())
+}
+
+fn has_any(ids: &[FoldedId]) -> Match {
+    Match {
+        id: Some(Patterns::new(ids.iter().map(|id| literal(id.as_str())))),
+        ..Match::default()
+    }
+}
+
+/// The devices that have any of these ids, and not what hangs below such a device and has its ids too.
+pub fn devices_with(ids: &[FoldedId]) -> Match {
+    Match {
+        not: Some(Box::new(Match {
+            ancestor: Some(Box::new(has_any(ids))),
+            ..Match::default()
+        })),
+        ..has_any(ids)
+    }
 }
 
 /// A pattern that only this text fits.

@@ -5,13 +5,16 @@ mod scratch;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrival_model::definition::{Definition, ServiceName, StartType};
 use arrival_model::device::{DeviceRecord, Properties};
 use arrival_store::store::Changes;
 use arrival_store::{Layout, Settings, Store};
 use scratch::Scratch;
+
+/// Where the files of a package lie.
+const PACKAGE: &str = "lib/active/other/.arrival";
 
 struct Root {
     dir: Scratch,
@@ -23,6 +26,7 @@ impl Root {
             dir: Scratch::new(),
         };
         root.layout().prepare().unwrap();
+        fs::create_dir_all(root.dir.path().join(PACKAGE)).unwrap();
         for dir in root
             .layout()
             .services()
@@ -45,7 +49,7 @@ impl Root {
 
     /// A package's file.
     fn package(&self, name: &str) -> PathBuf {
-        self.dir.path().join("lib/services.d").join(name)
+        self.dir.path().join(PACKAGE).join("services.d").join(name)
     }
 
     fn store(&self) -> Store {
@@ -433,16 +437,22 @@ fn a_class_that_only_a_trigger_names_is_defined_for_its_ids() {
 }
 
 #[test]
-fn the_folders_to_watch_are_those_that_are_read() {
+fn the_folders_that_are_read_are_those_of_the_manual_and_of_every_package() {
     let root = Root::new();
     let dir = root.dir.path();
-    let expected =
-        ["services.d", "lib/services.d", "classes.d", "lib/classes.d"].map(|d| dir.join(d));
-    assert_eq!(root.store().watched_dirs(), expected);
-    let system: Vec<_> = Layout::system().services();
-    let expected = ["/etc/arrival", "/var/lib/arrival", "/usr/lib/arrival"]
-        .map(|dir| Path::new(dir).join("services.d"));
-    assert_eq!(system, expected);
+    let read = ["services.d", "lib/active/other/.arrival/services.d"].map(|d| dir.join(d));
+    assert_eq!(root.layout().services(), read);
+    let watched = ["lib/active", "services.d", "classes.d"].map(|d| dir.join(d));
+    assert_eq!(root.layout().watched(), watched);
+    let watched = [
+        "/var/lib/arrival/active",
+        "/etc/arrival/services.d",
+        "/etc/arrival/classes.d",
+        "/usr/lib/arrival/services.d",
+        "/usr/lib/arrival/classes.d",
+    ]
+    .map(PathBuf::from);
+    assert_eq!(Layout::system().watched(), watched);
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn read(path: &Path) -> Result<String, String> {
     })
 }
 
-fn to_problem(diagnostic: &Diagnostic) -> Problem {
+pub(super) fn to_problem(diagnostic: &Diagnostic) -> Problem {
     let place = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
     Problem {
         path: diagnostic.path.display().to_string(),
@@ -204,7 +204,7 @@ fn to_problem(diagnostic: &Diagnostic) -> Problem {
 }
 
 /// As a compiler shows them; the store has made their texts safe to print.
-fn write_problems(screen: &mut Screen<'_>, problems: &[Diagnostic]) -> io::Result<()> {
+pub(super) fn write_problems(screen: &mut Screen<'_>, problems: &[Diagnostic]) -> io::Result<()> {
     for problem in problems {
         let style = if problem.is_error() { BAD } else { NOTABLE };
         let text = problem.to_string();

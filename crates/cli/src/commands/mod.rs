@@ -9,6 +9,7 @@
 //! | [`devices`] | devices, classes |
 //! | [`daemon`] | info, reload, shutdown |
 //! | [`check`] | check |
+//! | [`install`] | install, uninstall, packages |
 //! | [`shell`] | completions, man |
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ mod check;
 mod control;
 mod daemon;
 mod devices;
+mod install;
 mod services;
 mod shell;
 mod watch;
@@ -64,6 +66,9 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Enable(names) => control::enable(&place, screen, &names.names, true),
         Command::Disable(names) => control::enable(&place, screen, &names.names, false),
         Command::Check(files) => check::check(&place, screen, &files.files),
+        Command::Install(options) => install::install(&place, screen, &options),
+        Command::Uninstall(names) => install::uninstall(&place, screen, &names.names),
+        Command::Packages => install::packages(&place, screen),
         Command::Reload => daemon::reload(&place, screen),
         Command::Info => daemon::info(&place, screen),
         Command::Shutdown(options) => daemon::shutdown(&place, screen, options.timeout),

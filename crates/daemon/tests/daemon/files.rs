@@ -53,16 +53,25 @@ fn definitions_that_come_change_and_go_are_noticed() {
 }
 
 #[test]
-fn a_folder_that_is_made_later_is_noticed() {
+fn a_package_that_is_installed_later_is_noticed_and_so_is_its_next_version() {
     let root = Root::new();
     let daemon = How::plain().start(&root);
-    let folder = root.path.join("lib/services.d");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("b.toml"), SLEEP).unwrap();
-    wait("b is defined", || (names(&daemon) == ["b"]).then_some(()));
-    std::fs::write(folder.join("c.toml"), SLEEP).unwrap();
-    wait("c is defined", || {
-        (names(&daemon) == ["b", "c"]).then_some(())
+    let (active, packages) = (root.path.join("lib/active"), root.path.join("lib/packages"));
+    for (version, name) in [("p-1", "b"), ("p-2", "c")] {
+        let folder = packages.join(version).join(".arrival/services.d");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.toml")), SLEEP).unwrap();
+        std::fs::create_dir_all(&active).unwrap();
+        let link = active.join(".p");
+        std::os::unix::fs::symlink(format!("../packages/{version}"), &link).unwrap();
+        std::fs::rename(&link, active.join("p")).unwrap();
+        wait("its service is defined", || {
+            (names(&daemon) == [name]).then_some(())
+        });
+    }
+    std::fs::remove_file(active.join("p")).unwrap();
+    wait("its service is gone", || {
+        names(&daemon).is_empty().then_some(())
     });
     daemon.terminate();
 }
