@@ -19,6 +19,7 @@ macro_rules! case {
 }
 
 mod bad_days;
+mod client_service;
 mod devices;
 mod disks;
 mod flap_matrix;

@@ -128,6 +128,7 @@ impl Programs {
             (built.join("arrival"), "arrival"),
             (built.join("arrivald"), "arrivald"),
             (built.join("arrival-recorder"), "arrival-recorder"),
+            (built.join("arrival-follower"), "arrival-follower"),
         ] {
             let to = dir.join(to);
             if let Err(error) = fs::copy(&from, &to) {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use arrival_client::{Connection, InfoReply, Root, Service};
+use arrival_client::{Connection, InfoReply, Root, ServiceStatus};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::case::As;
@@ -240,7 +240,7 @@ impl World {
 
     /// The state of a service.
     #[track_caller]
-    pub fn status(&self, service: &str) -> Service {
+    pub fn status(&self, service: &str) -> ServiceStatus {
         match self.connect().status(service) {
             Ok(service) => service,
             Err(error) => panic!("{service}: {error}\n{}", self.log()),
@@ -249,7 +249,7 @@ impl World {
 
     /// Waits until a service is in a state.
     #[track_caller]
-    pub fn wait_state(&self, service: &str, state: &str) -> Service {
+    pub fn wait_state(&self, service: &str, state: &str) -> ServiceStatus {
         let start = Instant::now();
         loop {
             let now = self.status(service);
@@ -266,7 +266,7 @@ impl World {
     /// Waits until a service runs and its program has noted so itself: a program that is told to stop
     /// before its first statement would note nothing.
     #[track_caller]
-    pub fn wait_running(&self, service: &str) -> Service {
+    pub fn wait_running(&self, service: &str) -> ServiceStatus {
         let mut now = self.wait_state(service, "RUNNING");
         wait_for("the program to note its start", || {
             now = self.status(service);
@@ -382,9 +382,11 @@ fn recording_to(path: &str) -> Vec<i32> {
         .filter(|pid: &i32| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let mut words = line.split(|byte| *byte == 0);
-            let is_recorder = words
-                .next()
-                .is_some_and(|word| word.ends_with(b"arrival-recorder"));
+            let is_recorder = words.next().is_some_and(|word| {
+                [&b"arrival-recorder"[..], b"arrival-follower", b"/labd"]
+                    .iter()
+                    .any(|name| word.ends_with(name))
+            });
             let file = words.next().unwrap_or_default();
             is_recorder && file.starts_with(path.as_bytes())
         })

@@ -112,6 +112,15 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::BrokenPipe => f.write_str("nobody reads the output"),
+            Failure::Message(_, message) => f.write_str(message),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     /// An error of the output.
     fn from(error: io::Error) -> Self {

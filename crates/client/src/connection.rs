@@ -1,9 +1,12 @@
 //! Calls to the manager and their answers.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use arrival_wire::api::daemon::{InfoReply, ReloadReply, ShutdownReply};
-use arrival_wire::api::devices::{Class, ClassesReply, ListCall, ListReply as InterfaceList};
+use arrival_wire::api::devices::{
+    Class, ClassesReply, ListCall, ListReply as InterfaceList, OpenCall, OpenReply,
+};
 use arrival_wire::api::services::{
     ListReply, Named, Service, StartCall, StartReply, StatusReply, StopCall, Trigger, TriggersCall,
     TriggersReply, WhyReply,
@@ -34,6 +37,28 @@ impl Default for Patience {
         Patience {
             answer: Duration::from_secs(10),
             completion: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What an opened device is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Both.
+    #[default]
+    ReadWrite,
+}
+
+impl Access {
+    fn word(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::ReadWrite => "read_write",
         }
     }
 }
@@ -231,6 +256,26 @@ impl Connection {
             class: class.map(str::to_owned),
         };
         self.call("org.arrivald.Devices.List", &call)
+    }
+
+    /// Opens the node of a present interface, named by its link: the manager opens it and hands it over, so that
+    /// a service needs no right of its own to the node.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`] with code 5 for whoever is neither root nor a service that the interface starts, 433
+    /// if it is gone, 50 if it has no node, 170 if it is busy.
+    #[doc(alias = "CreateFile")]
+    pub fn open(&mut self, link: &str, access: Access) -> Result<File, Error> {
+        let call = OpenCall {
+            link: link.to_owned(),
+            access: Some(access.word().to_owned()),
+        };
+        let _: OpenReply = self.call("org.arrivald.Devices.Open", &call)?;
+        let descriptor = self.transport.as_mut().and_then(Transport::take_descriptor);
+        descriptor.map(File::from).ok_or_else(|| {
+            Error::new(ErrorKind::Protocol, link).because("the answer came without the opened node")
+        })
     }
 
     /// The interface classes that are known.

@@ -1,11 +1,43 @@
-//! What a program links to talk to Arrival: to list and watch device interfaces, to control
-//! services, and to be one. Everything blocks, nothing needs a runtime.
+//! What a program links to talk to Arrival: to be a service of devices, to list and watch device interfaces, to
+//! control services. Everything blocks, nothing needs a runtime.
 //!
-//! | to | use |
-//! |---|---|
-//! | list interfaces, ask for services, start and stop them | [`Connection`] |
-//! | follow what arrives, leaves and changes | [`Watch`] |
-//! | be a service that reports its states and is asked to stop | [`Session`] |
+//! # A service that lives exactly as long as its device
+//!
+//! A service of a device has a pattern, whatever the device is, and most services get a part of it wrong:
+//!
+//! 1. Register for notices of arrivals and removals **first**, list what is there **second**: otherwise what arrives in
+//!    between is lost.
+//! 2. Take each interface **once**, although notice and list both tell of it.
+//! 3. Open the device, and know when it goes: **release** the handle then, or the device cannot be removed in an
+//!    orderly way, and its successor may be refused.
+//! 4. When the **last** device has gone, stop. A device that arrives while the service stops must not be lost: ask to
+//!    stop only if nothing has changed since what you know.
+//! 5. When **asked** to stop, close every handle, then say that you have stopped.
+//!
+//! [`Service`] is this pattern. The author says what a device needs, in a function that returns whatever is to be
+//! kept while the device is there:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! use arrival_client::Service;
+//!
+//! fn main() -> ExitCode {
+//!     Service::of_class("comport").with_id("USB\\VID_067B&PID_2303").run(|device| device.open())
+//! }
+//! ```
+//!
+//! That is a whole service: it reports its states, opens every such port as it arrives, closes it when it goes, and
+//! stops after the last. Its definition says `protocol = "control"` and `follow = false`, or an INF file installs it.
+//! The manager opens the node and hands it over, so that the service may run as a user without any right to it.
+//!
+//! # The rest
+//!
+//! | to | use | instead of |
+//! |---|---|---|
+//! | be a service of devices | [`Service`] | ServiceMain, CM_Register_Notification, CreateFile |
+//! | be any other service | [`Session`] | RegisterServiceCtrlHandlerEx, SetServiceStatus |
+//! | follow what arrives, leaves and changes | [`Watch`] | CM_Register_Notification |
+//! | list interfaces, start and stop services | [`Connection`] | CM_Get_Device_Interface_List, StartService |
 //!
 //! # Which network interfaces are there, and which arrive later?
 //!
@@ -40,7 +72,7 @@
 //! # Ok::<(), arrival_client::Error>(())
 //! ```
 //!
-//! # A service
+//! # A service by hand
 //!
 //! A program whose definition says `protocol = "control"` opens a session, reports that it runs, and
 //! lets go when it is asked to.
@@ -68,6 +100,7 @@ mod connection;
 mod error;
 mod known;
 mod root;
+mod service;
 mod session;
 mod transport;
 mod watch;
@@ -77,11 +110,14 @@ pub use arrival_model::error::Win32Error;
 pub use arrival_model::state::{Accepts, ServiceState};
 pub use arrival_wire::api::daemon::{Counters, InfoReply, Problem, ReloadReply};
 pub use arrival_wire::api::devices::{Class, Interface, ListReply as InterfaceList};
-pub use arrival_wire::api::services::{Condition, Service, Trigger, TriggerReport, WhyReply};
+pub use arrival_wire::api::services::{
+    Condition, Service as ServiceStatus, Trigger, TriggerReport, WhyReply,
+};
 pub use arrival_wire::api::session::{Ask, Notice, NoticeKind, StateChange, Subscription};
 
-pub use connection::{Connection, Patience};
+pub use connection::{Access, Connection, Patience};
 pub use error::{Error, ErrorKind};
 pub use root::Root;
+pub use service::{Device, Service};
 pub use session::{Incoming, Report, Sender, Session};
 pub use watch::Watch;

@@ -1,5 +1,6 @@
 //! A session: notices and questions in one stream, calls and answers beside it.
 
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use arrival_wire::api::session::{
     Subscription,
 };
 
-use crate::connection::{Connection, Ignored, Patience, exchange, parse, read};
+use crate::connection::{Access, Connection, Ignored, Patience, exchange, parse, read};
 use crate::error::{Error, ErrorKind};
 use crate::known::{Arrivals, Key};
 use crate::root::Root;
@@ -187,6 +188,16 @@ impl Sender {
             .iter()
             .filter_map(|interface| Some((Key::of(interface), cursor(interface)?)))
             .collect())
+    }
+
+    /// Opens the node of a present interface: [`Connection::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::open`].
+    pub fn open(&self, link: &str, access: Access) -> Result<File, Error> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.open(link, access)
     }
 
     /// Replaces what the session is subscribed to; a snapshot comes first.

@@ -1,16 +1,20 @@
 //! One connection to the control socket: messages out, messages in, each within its time.
 
-use std::io::{ErrorKind as IoKind, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{ErrorKind as IoKind, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use arrival_wire::frame::Decoder;
+use arrival_wire::frame::{DESCRIPTOR_LIMIT, Decoder, Descriptors};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
+    SocketFlags, SocketType, recvmsg,
+};
 
 use crate::error::{Error, ErrorKind};
 use crate::root::Root;
@@ -27,6 +31,8 @@ pub(crate) struct Transport {
     stream: UnixStream,
     name: String,
     decoder: Decoder,
+    /// What came with the bytes since the last call was sent.
+    descriptors: Descriptors,
 }
 
 impl Transport {
@@ -48,6 +54,7 @@ impl Transport {
             stream,
             name,
             decoder: Decoder::new(REPLY_LIMIT),
+            descriptors: Descriptors::new(),
         })
     }
 
@@ -58,6 +65,7 @@ impl Transport {
 
     /// Sends one message.
     pub(crate) fn send(&mut self, message: &[u8], deadline: Instant) -> Result<(), Error> {
+        self.descriptors = Descriptors::new();
         let mut left = message;
         while !left.is_empty() {
             let time = self.time_left(deadline)?;
@@ -93,7 +101,7 @@ impl Transport {
             self.stream
                 .set_read_timeout(time)
                 .map_err(|error| self.io(error))?;
-            match self.stream.read(&mut chunk) {
+            match self.read(&mut chunk) {
                 Ok(0) => {
                     let error = Error::new(ErrorKind::Disconnected, &self.name);
                     return Err(match self.decoder.end() {
@@ -108,6 +116,33 @@ impl Transport {
                 Err(error) => return Err(self.io(error)),
             }
         }
+    }
+
+    /// Reads bytes, and keeps the descriptors that come with them.
+    fn read(&mut self, chunk: &mut [u8]) -> std::io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_LIMIT))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let read = recvmsg(
+            &self.stream,
+            &mut [IoSliceMut::new(chunk)],
+            &mut control,
+            flags,
+        )?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                for descriptor in descriptors {
+                    // More than a message may carry are closed.
+                    let _ = self.descriptors.push(descriptor);
+                }
+            }
+        }
+        Ok(read.bytes)
+    }
+
+    /// The descriptor that came with the answer to the last call.
+    pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.take(0)
     }
 
     fn time_left(&self, deadline: Instant) -> Result<Duration, Error> {

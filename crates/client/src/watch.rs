@@ -3,17 +3,28 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use arrival_wire::api::session::{Notice, Subscription};
+use arrival_wire::api::session::{Ask, Notice, Subscription};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::connection::Patience;
 use crate::error::{Error, ErrorKind};
 use crate::known::{Broken, Known};
 use crate::root::Root;
-use crate::session::{Incoming, Session};
+use crate::session::{Incoming, Sender, Session};
 
 /// The first and the longest pause between two attempts to reach a manager that has gone.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// What a service hears.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something changed, or a part of a snapshot.
+    Notice(Box<Notice>),
+    /// The manager asks something of it.
+    Ask(Ask),
+    /// The manager is back: it knows nothing of what was said to the one before.
+    Connected,
+}
 
 /// All changes, as an iterator: first what is there, then whatever happens.
 ///
@@ -98,8 +109,30 @@ impl Watch {
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Notice>, Error> {
         loop {
+            match self.next_event(deadline)? {
+                Some(Event::Notice(notice)) => return Ok(Some(*notice)),
+                // A watcher runs no service: nobody asks it anything.
+                Some(Event::Ask(_) | Event::Connected) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The side of the present session that calls; none while the manager is away.
+    pub(crate) fn sender(&self) -> Option<Sender> {
+        self.session.as_ref().map(Session::sender)
+    }
+
+    /// Whether more is told without waiting.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// What comes next, questions to a service among it; none at the deadline.
+    pub(crate) fn next_event(&mut self, deadline: Option<Instant>) -> Result<Option<Event>, Error> {
+        loop {
             if let Some(notice) = self.told.pop_front() {
-                return Ok(Some(notice));
+                return Ok(Some(Event::Notice(Box::new(notice))));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let Some(session) = &mut self.session else {
@@ -112,7 +145,7 @@ impl Watch {
                     continue;
                 }
                 match self.connect() {
-                    Ok(()) => {}
+                    Ok(()) => return Ok(Some(Event::Connected)),
                     Err(error) if is_passing(error.kind()) => self.disconnected(),
                     Err(error) => return Err(error),
                 }
@@ -124,8 +157,7 @@ impl Watch {
             };
             match incoming {
                 Ok(Some(Incoming::Notice(notice))) => self.accept(*notice)?,
-                // A watcher runs no service: nobody asks it anything.
-                Ok(Some(Incoming::Ask(_))) => {}
+                Ok(Some(Incoming::Ask(ask))) => return Ok(Some(Event::Ask(ask))),
                 Ok(None) => return Ok(None),
                 Err(error) if is_passing(error.kind()) => self.disconnected(),
                 Err(error) => return Err(error),

@@ -12,7 +12,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use arrival_model::error::Win32Error;
 use arrival_wire::frame::{Decoder, REPLY_LIMIT, encode};
 use arrival_wire::message::{Call, Parameters, Reply};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::json;
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::Sender;
 
@@ -190,7 +193,12 @@ async fn serve(
                 None => break,
             }
         }
-        outbox.write(|bytes| stream.try_write(bytes))?;
+        outbox.write(|bytes, descriptor| match descriptor {
+            None => stream.try_write(bytes),
+            Some(descriptor) => stream.try_io(Interest::WRITABLE, || {
+                send_with(stream.as_fd(), bytes, descriptor)
+            }),
+        })?;
         if outbox.takes_wish() && incoming.send(Incoming::Room(id)).await.is_err() {
             return Ok(());
         }
@@ -262,6 +270,25 @@ fn is_gone(stream: &UnixStream) -> bool {
         || polled
             .iter()
             .any(|polled| polled.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
+/// Sends bytes with a descriptor (unix(7), SCM_RIGHTS).
+fn send_with(
+    stream: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(sendmsg(
+        stream,
+        &[io::IoSlice::new(bytes)],
+        &mut control,
+        flags,
+    )?)
 }
 
 /// Says what is wrong, and closes.

@@ -32,7 +32,7 @@ use arrival_wire::message::Call;
 use arrival_wire::notify::{self, Assignment};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 
 use crate::calls::Asked;
 use crate::clock::{Alarm, now};
@@ -99,6 +99,9 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     /// Whether the log level was given on the command line, which goes before the settings.
     pub(crate) level_is_fixed: bool,
+    /// Threads that are opening nodes.
+    pub(crate) openings: usize,
+    pub(crate) outcomes: UnboundedSender<Outcome>,
     /// Whether the manager's own ready message is still to be sent.
     pub(crate) unready: bool,
     pub(crate) ending: Option<Ending>,
@@ -112,6 +115,8 @@ pub(crate) struct Facts {
     /// Whether udevd is waited for if there is one.
     pub(crate) udev: bool,
     pub(crate) strays: Vec<String>,
+    /// Where sysfs is mounted.
+    pub(crate) sysfs: PathBuf,
 }
 
 /// Why the daemon ends.
@@ -210,6 +215,12 @@ impl Core {
         match outcome {
             Outcome::Started(started) => self.started(*started),
             Outcome::Looked(looked) => self.looked(*looked),
+            Outcome::Opened {
+                connection,
+                interface,
+                node,
+                result,
+            } => self.opened(connection, &interface, &node, result),
             Outcome::EnabledSaved {
                 ticket,
                 service,

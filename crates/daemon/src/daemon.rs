@@ -182,6 +182,7 @@ async fn serve(
 
     let (outcomes, received) = mpsc::unbounded_channel();
     let spawner = Spawner::new(containment, Arc::clone(&surroundings), outcomes.clone());
+    let opened = outcomes.clone();
 
     let mut reader = Reader::new(Store::open(layout.clone()));
     let mut looked = reader.look();
@@ -221,6 +222,7 @@ async fn serve(
         config.run_udev.clone_from(run_udev);
     }
     let udev = config.udev;
+    let sysfs = config.sysfs.clone();
     let (device_events, devices_received) = mpsc::channel(DEVICE_EVENTS);
     let devices = DeviceSource::start(config, move |event| {
         // Nobody listens any more when the daemon ends.
@@ -251,6 +253,7 @@ async fn serve(
             boot_id,
             udev,
             strays,
+            sysfs,
         },
         to_say: Vec::new(),
         notify_refused: 0,
@@ -259,6 +262,8 @@ async fn serve(
         undecided: Vec::new(),
         settings,
         level_is_fixed: options.log_level.is_some(),
+        openings: 0,
+        outcomes: opened,
         unready: true,
         ending: None,
     };

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use tokio::sync::Notify;
@@ -15,9 +16,16 @@ const ROOM: usize = 64 * 1024;
 /// A connection for which more bytes than this wait is closed; nothing but questions gets there.
 const MOST: usize = 16 * 1024 * 1024;
 
+/// Bytes, and the descriptor that goes with the first of them.
+#[derive(Debug)]
+struct Message {
+    bytes: Vec<u8>,
+    descriptor: Option<OwnedFd>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    messages: RefCell<VecDeque<Vec<u8>>>,
+    messages: RefCell<VecDeque<Message>>,
     /// How many bytes of the first message are written.
     written: Cell<usize>,
     bytes: Cell<usize>,
@@ -39,6 +47,11 @@ pub(crate) struct Outbox(Rc<Inner>);
 impl Outbox {
     /// Adds a message.
     pub(crate) fn push(&self, message: Vec<u8>) {
+        self.push_with(message, None);
+    }
+
+    /// Adds a message that a descriptor goes with.
+    pub(crate) fn push_with(&self, message: Vec<u8>, descriptor: Option<OwnedFd>) {
         if self.0.closing.get() {
             return;
         }
@@ -48,7 +61,10 @@ impl Outbox {
             return;
         }
         self.0.bytes.set(bytes);
-        self.0.messages.borrow_mut().push_back(message);
+        self.0.messages.borrow_mut().push_back(Message {
+            bytes: message,
+            descriptor,
+        });
         self.0.changed.notify_one();
     }
 
@@ -110,13 +126,14 @@ impl Outbox {
     /// Writes what can be written now.
     pub(crate) fn write(
         &self,
-        mut write: impl FnMut(&[u8]) -> std::io::Result<usize>,
+        mut write: impl FnMut(&[u8], Option<BorrowedFd<'_>>) -> std::io::Result<usize>,
     ) -> std::io::Result<()> {
         let mut messages = self.0.messages.borrow_mut();
-        while let Some(first) = messages.front() {
+        while let Some(first) = messages.front_mut() {
             let written = self.0.written.get();
-            let rest = first.get(written..).unwrap_or_default();
-            let done = match write(rest) {
+            let rest = first.bytes.get(written..).unwrap_or_default();
+            let descriptor = first.descriptor.as_ref().map(AsFd::as_fd);
+            let done = match write(rest, descriptor) {
                 Ok(done) => done,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -124,9 +141,13 @@ impl Outbox {
             };
             if done < rest.len() {
                 self.0.written.set(written + done);
+                // It went with the first byte.
+                if done > 0 {
+                    first.descriptor = None;
+                }
                 continue;
             }
-            self.0.bytes.set(self.0.bytes.get() - first.len());
+            self.0.bytes.set(self.0.bytes.get() - first.bytes.len());
             self.0.written.set(0);
             messages.pop_front();
         }

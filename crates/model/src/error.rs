@@ -19,9 +19,12 @@ impl Win32Error {
     pub const INVALID_HANDLE: Self = Self(6);
     pub const INVALID_DATA: Self = Self(13);
     pub const GEN_FAILURE: Self = Self(31);
+    pub const NOT_SUPPORTED: Self = Self(50);
+    pub const BUSY: Self = Self(170);
     pub const INVALID_PARAMETER: Self = Self(87);
     pub const DISK_FULL: Self = Self(112);
     pub const CALL_NOT_IMPLEMENTED: Self = Self(120);
+    pub const NO_SUCH_DEVICE: Self = Self(433);
     pub const DEPENDENT_SERVICES_RUNNING: Self = Self(1051);
     pub const INVALID_SERVICE_CONTROL: Self = Self(1052);
     pub const SERVICE_REQUEST_TIMEOUT: Self = Self(1053);

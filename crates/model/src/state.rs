@@ -101,6 +101,14 @@ impl fmt::Display for ServiceState {
     }
 }
 
+impl std::ops::BitOr for Accepts {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Accepts(self.0 | other.0)
+    }
+}
+
 /// The controls that a service accepts: the SERVICE_ACCEPT_* bits.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -7,6 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrival_model::class::Classes;
 use arrival_model::definition::{Definition, Protocol};
@@ -22,16 +23,21 @@ use scratch::Scratch;
 const SCRIPT: &str = "#!/bin/sh\nread line\n";
 
 /// A root, and a folder with a package for it.
+///
+/// One at a time: a program that another test starts would hold our lock for the moment between fork and exec.
 struct World {
     root: Scratch,
     source: Scratch,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl World {
     fn new() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
         let world = World {
             root: Scratch::new(),
             source: Scratch::new(),
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         };
         world.layout().prepare().unwrap();
         fs::set_permissions(world.source.path(), Permissions::from_mode(0o755)).unwrap();

@@ -3,7 +3,8 @@
 //! | path | is |
 //! |---|---|
 //! | `/init`, `/lib.sh`, `/cases` | of `tests/vm` |
-//! | `/bin` | busybox, `arrival`, `arrivald`, `arrival-recorder`, `arrival-rig`, `xtask`, `udevadm` |
+//! | `/bin` | busybox, `arrival`, `arrivald`, `arrival-recorder`, `arrival-rig`, `osrsvc`, `xtask`, `udevadm` |
+//! | `/examples` | the INF files of examples |
 //! | `/lib/x86_64-linux-gnu`, `/lib64` | the libraries that `ldd` names |
 //! | `/lib/modules` | the modules in [`MODULES`] with what they need |
 //! | `/lib/udev` | Debian's rules and their helpers |
@@ -61,7 +62,7 @@ pub(super) fn build(
     }
     let beside_it = |name| programs.arrival.with_file_name(name);
     let (recorder, rig) = (beside_it("arrival-recorder"), beside_it("arrival-rig"));
-    let xtask = beside_it("xtask");
+    let (xtask, example) = (beside_it("xtask"), beside_it("osrsvc"));
     let mut libraries = BTreeMap::new();
     for program in [
         &programs.arrival,
@@ -69,6 +70,7 @@ pub(super) fn build(
         &recorder,
         &rig,
         &xtask,
+        &example,
     ] {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         // Their debugging information would be most of the image.
@@ -229,6 +231,8 @@ fn scripts(archive: &mut Archive, names: Option<&BTreeSet<String>>) -> Outcome<(
     let tests = workspace::root().join("tests/vm");
     archive.file("init", 0o755, &fs::read(tests.join("init"))?);
     archive.file("lib.sh", 0o644, &fs::read(tests.join("lib.sh"))?);
+    let example = "examples/osrfx2/osrfx2.inf";
+    archive.file(example, 0o644, &fs::read(workspace::root().join(example))?);
     let cases = tests.join("cases");
     for path in files_below(&cases)? {
         let below = path.strip_prefix(&cases)?;

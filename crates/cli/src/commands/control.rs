@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use arrival_client::{Connection, Error, ErrorKind, Patience, Service, Win32Error};
+use arrival_client::{Connection, Error, ErrorKind, Patience, ServiceStatus, Win32Error};
 use serde_json::json;
 
 use super::{Outcome, Place};
@@ -94,7 +94,7 @@ fn settled(
     wait: &Wait,
     name: &str,
     what: &str,
-) -> Result<Service, Failure> {
+) -> Result<ServiceStatus, Failure> {
     let patience = wait
         .timeout
         .map_or(Patience::default().completion, Duration::from_secs);

@@ -73,32 +73,71 @@ fn layout(place: &Place) -> Result<Layout, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot find the root: {error}")))
 }
 
+/// A file that was read.
+struct Ready {
+    source: Source,
+    plan: Option<Plan>,
+    /// What to install; none if there is an error.
+    wish: Option<Wish>,
+    problems: Vec<Diagnostic>,
+}
+
+fn ready(layout: &Layout, file: &Path, trust: bool) -> Result<Ready, Failure> {
+    let bad = |message: String| Failure::new(Exit::BadInput, message);
+    let (folder, name) = split(file)?;
+    let source = Source::open(&folder, trust).map_err(bad)?;
+    let bytes = text_of(&source, &name).map_err(bad)?;
+    let read = read(file, &bytes, &Target::of(std::env::consts::ARCH));
+    let (plan, mut problems) = (read.plan, read.problems);
+    let wish = plan
+        .as_ref()
+        .map(|plan| wish(layout, &name, plan, file, &mut problems))
+        .transpose()?;
+    let wish = wish.filter(|_| !problems.iter().any(Diagnostic::is_error));
+    Ok(Ready {
+        source,
+        plan,
+        wish,
+        problems,
+    })
+}
+
+/// Installs a file below a root that no manager serves yet; says what is wrong, if anything is.
+pub(crate) fn quietly(root: &Path, file: &Path) -> Result<(), String> {
+    let told = |failure: Failure| failure.to_string();
+    let layout = Layout::at(root).map_err(|error| error.to_string())?;
+    let ready = ready(&layout, file, false).map_err(told)?;
+    let Some(wish) = ready.wish else {
+        let problems = ready.problems.iter().map(ToString::to_string);
+        return Err(problems.collect::<Vec<_>>().join("\n"));
+    };
+    let installed = package::install(&layout, &ready.source, &wish);
+    installed.map(drop).map_err(|error| error.to_string())
+}
+
 /// `arrival install FILE`.
 pub(super) fn install(place: &Place, screen: &mut Screen<'_>, options: &Install) -> Outcome {
     let layout = layout(place)?;
-    let bad = |message: String| Failure::new(Exit::BadInput, message);
-    let (folder, name) = split(&options.file)?;
-    let source = Source::open(&folder, options.trust).map_err(bad)?;
-    let bytes = text_of(&source, &name).map_err(bad)?;
-    let read = read(&options.file, &bytes, &Target::of(std::env::consts::ARCH));
-    let mut problems = read.problems;
-    let plan = read.plan;
-    let wish = plan
-        .as_ref()
-        .map(|plan| wish(&layout, &name, plan, &options.file, &mut problems))
-        .transpose()?;
+    let Ready {
+        source,
+        plan,
+        wish,
+        problems,
+    } = ready(&layout, &options.file, options.trust)?;
     if !screen.json {
         write_problems(screen, &problems)?;
     }
-    let Some(wish) = wish.filter(|_| !problems.iter().any(Diagnostic::is_error)) else {
+    let Some(wish) = wish else {
         if screen.json {
-            screen.value(&serde_json::json!({ "problems": problems.iter().map(to_problem).collect::<Vec<_>>() }))?;
+            let problems: Vec<_> = problems.iter().map(to_problem).collect();
+            screen.value(&serde_json::json!({ "problems": problems }))?;
         }
         screen.flush()?;
-        return Err(bad(format!(
+        let message = format!(
             "nothing is installed: {} has errors",
             options.file.display()
-        )));
+        );
+        return Err(Failure::new(Exit::BadInput, message));
     };
     let installed = if options.dry_run {
         package::plan(&layout, &source, &wish).map_err(refused)?

@@ -30,7 +30,7 @@ mod check;
 mod control;
 mod daemon;
 mod devices;
-mod install;
+pub(crate) mod install;
 mod services;
 mod shell;
 mod watch;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use arrival_client::{
-    Class, Condition, Counters, InfoReply, Interface, Notice, NoticeKind, Problem, Service,
+    Class, Condition, Counters, InfoReply, Interface, Notice, NoticeKind, Problem, ServiceStatus,
     StateChange, Trigger, TriggerReport, WhyReply,
 };
 
@@ -22,8 +22,8 @@ pub(super) fn written(
     anstream::adapter::strip_str(&text).to_string()
 }
 
-pub(super) fn service(name: &str, state: &str) -> Service {
-    Service {
+pub(super) fn service(name: &str, state: &str) -> ServiceStatus {
+    ServiceStatus {
         name: name.to_owned(),
         description: String::new(),
         state: state.to_owned(),
@@ -48,8 +48,8 @@ pub(super) fn service(name: &str, state: &str) -> Service {
     }
 }
 
-pub(super) fn running() -> Service {
-    Service {
+pub(super) fn running() -> ServiceStatus {
+    ServiceStatus {
         description: "position from a serial receiver".to_owned(),
         desired: "running".to_owned(),
         run: Some(7),
@@ -65,8 +65,8 @@ pub(super) fn running() -> Service {
     }
 }
 
-pub(super) fn held_back() -> Service {
-    Service {
+pub(super) fn held_back() -> ServiceStatus {
+    ServiceStatus {
         held_back: Some("given_up".to_owned()),
         desired: "running".to_owned(),
         starts: 5,

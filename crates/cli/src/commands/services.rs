@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anstyle::Style;
-use arrival_client::{InfoReply, Service, Trigger};
+use arrival_client::{InfoReply, ServiceStatus, Trigger};
 use serde::Serialize;
 
 use super::{Outcome, Place, boot_time_ns};
@@ -15,7 +15,7 @@ use crate::text::{count, printable, span};
 /// The answer of `list` and `status` for programs.
 #[derive(Serialize)]
 struct Services<'a> {
-    services: &'a [Service],
+    services: &'a [ServiceStatus],
 }
 
 /// The answer of `triggers` for programs.
@@ -105,7 +105,7 @@ pub(super) fn state_style(state: &str, held_back: bool) -> Style {
 }
 
 /// What is most worth knowing of a service in a few words.
-fn remark(service: &Service) -> String {
+fn remark(service: &ServiceStatus) -> String {
     if let Some(reason) = &service.held_back {
         let mut text = format!("held back: {}", words(reason));
         if let Some(error) = &service.last_error {
@@ -121,7 +121,7 @@ fn remark(service: &Service) -> String {
     parts.join("; ")
 }
 
-pub(super) fn write_list(screen: &mut Screen<'_>, services: &[Service]) -> io::Result<()> {
+pub(super) fn write_list(screen: &mut Screen<'_>, services: &[ServiceStatus]) -> io::Result<()> {
     if screen.json {
         return screen.value(&Services { services });
     }
@@ -166,7 +166,7 @@ pub(super) fn write_manager(screen: &mut Screen<'_>, info: &InfoReply) -> io::Re
 
 pub(super) fn write_service(
     screen: &mut Screen<'_>,
-    service: &Service,
+    service: &ServiceStatus,
     now_ns: u64,
 ) -> io::Result<()> {
     let name = printable(&service.name);

@@ -125,7 +125,7 @@ impl<'a, 'b> Lines<'a, 'b> {
             ),
             (
                 "arrival --root ~/arrival check",
-                "after you have put a definition like the one above into ~/arrival/services.d",
+                "after you have put a definition into ~/arrival/services.d, or installed an INF",
             ),
         ] {
             writeln!(self.screen, "  {command:<32}  {FAINT}{what}{FAINT:#}")?;

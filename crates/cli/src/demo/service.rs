@@ -26,6 +26,8 @@ use super::record;
 
 /// The class of the devices that it serves.
 pub(super) const CLASS: &str = "demo";
+/// Its GUID.
+pub(super) const GUID: &str = "{c4a31d3e-6f0b-4a55-9a36-3f5b1c2a7d10}";
 
 /// The service's main function; `begun` is when its first statement was reached.
 pub(super) fn service(begun: u64, mut arguments: impl Iterator<Item = OsString>) -> ExitCode {

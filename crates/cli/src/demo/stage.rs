@@ -12,12 +12,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use arrival_client::{
-    Connection, ErrorKind, Notice, NoticeKind, Root, Service, StateChange, Subscription, Watch,
+    Connection, ErrorKind, Notice, NoticeKind, Root, ServiceStatus, StateChange, Subscription,
+    Watch,
 };
 
 use super::record::{self, Entry};
 use super::service::CLASS;
 use super::{Exit, SERVICE};
+use crate::commands::install;
 
 /// The name of the service.
 pub(super) const NAME: &str = "demo";
@@ -64,14 +66,17 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Writes the files of a root, starts a manager there and waits until it answers.
-    pub(super) fn set(dir: &Path, class: &str, definition: &str) -> Result<Self, Stop> {
+    /// Writes the files of a root, installs the service, starts a manager there and waits until it answers.
+    pub(super) fn set(dir: &Path, class: &str, inf: &str) -> Result<Self, Stop> {
         let program = dir.join("arrival");
         write(dir, "classes.d/demo.toml", class)?;
-        write(dir, "services.d/demo.toml", definition)?;
+        write(dir, "package/demo.inf", inf)?;
         fs::copy("/proc/self/exe", &program)
             .and_then(|_| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
+            // The program of the service is this one too.
+            .and_then(|()| fs::hard_link(&program, dir.join("package/demo")))
             .map_err(|error| Stop::failed(format!("cannot copy this program: {error}")))?;
+        install::quietly(dir, &dir.join("package/demo.inf")).map_err(Stop::failed)?;
         let log = dir.join("manager.log");
         let output = || File::options().append(true).create(true).open(&log);
         let mut manager = Command::new(&program)
@@ -222,7 +227,7 @@ impl Stage {
     }
 
     /// What the manager says of the service.
-    pub(super) fn status(&mut self) -> Result<Service, Stop> {
+    pub(super) fn status(&mut self) -> Result<ServiceStatus, Stop> {
         let status = self.connection.status(NAME);
         status.map_err(|error| self.missing(&format!("the status of the service ({error})")))
     }
@@ -340,11 +345,10 @@ fn tail(path: &Path) -> String {
     lines.map(|line| format!("\n  {name}: {line}")).collect()
 }
 
-/// The command line of the service, as it stands in the definition.
-pub(super) fn exec(dir: &Path, cleanup: Duration) -> Option<Vec<String>> {
+/// The arguments of the service's program.
+pub(super) fn arguments(dir: &Path, cleanup: Duration) -> Option<Vec<String>> {
     let text = |path: PathBuf| path.into_os_string().into_string().ok();
     Some(vec![
-        text(dir.join("arrival"))?,
         SERVICE.to_owned(),
         text(Stage::record(dir))?,
         cleanup.as_millis().to_string(),

@@ -19,8 +19,8 @@ use arrival_client::NoticeKind;
 
 use super::devices::Devices;
 use super::lines::{Line, Lines};
-use super::service::CLASS;
-use super::stage::{Change, NAME, Stage, Stop, exec};
+use super::service::{CLASS, GUID};
+use super::stage::{Change, NAME, Stage, Stop, arguments};
 use super::{Exit, Failure, Told, UNREAD};
 use crate::args::Global;
 use crate::screen::Screen;
@@ -73,6 +73,7 @@ fn class() -> String {
     format!(
         "[class]\n\
          name = \"{CLASS}\"\n\
+         guid = \"{GUID}\"\n\
          description = \"devices of the demonstration\"\n\
          \n\
          [match]\n\
@@ -81,21 +82,39 @@ fn class() -> String {
     )
 }
 
-/// The service, as a file of `services.d`.
-pub(super) fn definition(exec: &[String]) -> String {
-    // Strings of JSON are basic strings of TOML.
-    let exec: Vec<String> = exec
+/// The service, as an INF file. Its program lies beside it, called `demo`.
+pub(super) fn inf(arguments: &[String]) -> String {
+    // Quoted as a command line of Windows is, and then as a value of an INF.
+    let words = arguments
         .iter()
-        .map(|word| serde_json::Value::from(word.as_str()).to_string())
-        .collect();
+        .map(|word| format!(" \"{}\"", word.replace('"', "\\\"")));
+    let line = format!(
+        "\"%13%\\demo.exe\"{}",
+        words.collect::<String>().replace('%', "%%")
+    );
     format!(
-        "[service]\n\
-         exec = [{}]\n\
-         protocol = \"notify\"\n\
+        "[Version]\n\
+         Signature = \"$Windows NT$\"\n\
+         [DefaultInstall.NT.Services]\n\
+         AddService = {NAME}, , Service\n\
          \n\
-         [[start]]\n\
-         device = \"{CLASS}\"\n",
-        exec.join(", ")
+         [Service]\n\
+         ServiceType   = 0x10\n\
+         StartType     = 3\n\
+         ErrorControl  = 0\n\
+         ServiceBinary = \"{}\"\n\
+         AddTrigger    = Arrival\n\
+         AddReg        = Parameters\n\
+         \n\
+         [Arrival]\n\
+         TriggerType = 1\n\
+         Action      = 1\n\
+         SubType     = {GUID}\n\
+         \n\
+         [Parameters]\n\
+         HKR, Parameters\\Arrival, Protocol, , notify\n\
+         HKR, Parameters\\Arrival, Follow, 0x10001, 1\n",
+        line.replace('"', "\"\"")
     )
 }
 
@@ -116,13 +135,13 @@ impl<'a, 'b, 'c> Story<'a, 'b, 'c> {
         lines
             .scene("A manager of its own, in namespaces of its own: nothing outside is touched")?;
         let devices = Devices::new().map_err(|why| Stop::Because(Exit::Cannot, why))?;
-        let Some(exec) = exec(root, pace.cleanup) else {
+        let Some(arguments) = arguments(root, pace.cleanup) else {
             let message = format!("the path {} is not UTF-8", root.display());
             return Err(Stop::failed(message));
         };
-        let definition = definition(&exec);
+        let inf = inf(&arguments);
         let begun = Instant::now();
-        let mut stage = Stage::set(root, &class(), &definition)?;
+        let mut stage = Stage::set(root, &class(), &inf)?;
         let took = begun.elapsed().as_millis();
         let info = stage.connection().info();
         let info = info.map_err(|error| stage.missing(&format!("its own account ({error})")))?;
@@ -143,9 +162,9 @@ impl<'a, 'b, 'c> Story<'a, 'b, 'c> {
         }
         lines.say(&Line::new(
             "plan",
-            "this is all that it knows of the service:",
+            "the service was installed from an INF file, as on Windows:",
         ))?;
-        lines.file("services.d/demo.toml", &definition)?;
+        lines.file("demo.inf", &inf)?;
         let mut story = Story {
             lines,
             stage,

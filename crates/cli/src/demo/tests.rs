@@ -25,22 +25,17 @@ fn the_way_of_telling_survives_the_command_line() {
 }
 
 #[test]
-fn the_definition_is_sound_whatever_the_folder_is_called() {
-    let exec = [
-        "/tmp/a \"b\" \\c ü/arrival",
-        "__demo-service",
-        "/tmp/record",
-    ]
-    .map(str::to_owned);
-    let text = story::definition(&exec);
-    let parsed: toml::Table = text.parse().unwrap();
-    let words: Vec<&str> = parsed["service"]["exec"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|word| word.as_str().unwrap())
-        .collect();
-    assert_eq!(words, exec);
+fn the_inf_is_sound_whatever_the_folder_is_called() {
+    let arguments =
+        ["__demo-service", "/tmp/a \"b\" \\c 100% ü\\\"/record", "5"].map(str::to_owned);
+    let text = story::inf(&arguments);
+    let read = arrival_inf::read(
+        Path::new("demo.inf"),
+        text.as_bytes(),
+        &arrival_inf::Target::of(std::env::consts::ARCH),
+    );
+    let plan = read.plan.unwrap_or_else(|| panic!("{:?}", read.problems));
+    assert_eq!(plan.services[0].arguments, arguments);
 }
 
 #[test]

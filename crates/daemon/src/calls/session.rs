@@ -1,11 +1,12 @@
 //! `org.arrivald.Session`.
 
 use arrival_engine::api::{AskId, Denied, Filter, Report, Request, SessionId};
+use arrival_engine::view::ServiceView;
 use arrival_model::access::Right;
 use arrival_model::cursor::Cursor;
 use arrival_model::error::Win32Error;
 use arrival_model::guid::Guid;
-use arrival_model::state::{Accepts, ServiceState};
+use arrival_model::state::{Accepts, ServiceState, StartReason};
 use arrival_model::trigger::{FoldedId, Wait};
 use arrival_wire::api::session::{
     AnswerCall, OpenCall, OpenReply, ReportCall, StopIfUnchangedCall, SubscribeCall, Subscription,
@@ -94,7 +95,7 @@ impl Core {
         let opened = OpenReply {
             token: Some(token),
             run: view.as_ref().and_then(|view| view.run).map(|run| run.0),
-            arguments: view.as_ref().map(|view| view.arguments.to_vec()),
+            arguments: view.as_ref().map(main_arguments),
             ..OpenReply::default()
         };
         self.stream(id, &opened);
@@ -135,6 +136,17 @@ impl Core {
             states: subscription.states,
         })
     }
+}
+
+/// What ServiceMain is called with: the service's name, then what was given to the start, or
+/// `TriggerStarted` (SERVICE_TRIGGER_STARTED_ARGUMENT) if a trigger was its reason.
+fn main_arguments(view: &ServiceView<'_>) -> Vec<String> {
+    let mut arguments = vec![view.definition.name.to_string()];
+    match view.reason {
+        Some(StartReason::Trigger) => arguments.push("TriggerStarted".to_owned()),
+        _ => arguments.extend_from_slice(view.arguments),
+    }
+    arguments
 }
 
 /// 128 random bits in hexadecimal.

@@ -15,6 +15,7 @@
 //! | `queue` | paths to look at, and why |
 //! | `table` | what is present, and what a look changes |
 //! | `names` | names in Windows CE's form: which are taken |
+//! | [`node`] | opening the node of a device for somebody |
 //! | `ancestors` | records of devices above others, read once |
 //! | `udev` | whether udevd serves us, and what it has finished |
 //! | `ethtool` | the driver of a virtual network interface |
@@ -24,6 +25,7 @@ mod counters;
 mod ears;
 mod ethtool;
 mod names;
+pub mod node;
 mod queue;
 mod read;
 pub mod socket;
