@@ -6,6 +6,7 @@
 //! | `slow` | [`slow`] | deep exploration, long property runs, mutants |
 //! | `bench` | [`mod@bench`] | measurements |
 //! | `docs` | [`mod@docs`] | the parts of the manual that come from data files |
+//! | `deb` | [`deb`] | a Debian package |
 //! | `record` | [`mod@record`] | the devices of this machine as text, and back |
 //! | `fetch-peers` | [`peers`] | other systems to measure against, unpacked and not installed |
 //! | `vm-test` | [`vm`] | cases in a virtual machine with a real USB bus |
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 mod bench;
 mod count;
+mod deb;
 mod docs;
 #[cfg(test)]
 mod documents;
@@ -40,6 +42,7 @@ usage: cargo xtask COMMAND
   slow [explore] [flaps] [mutants] deep exploration, long property runs, the whole flap matrix, mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   docs                             write the parts of docs/ that come from data files
+  deb [--profile NAME] [--out DIR]  make a Debian package in target/deb
   record [--sysfs DIR] [--run-udev DIR]
                                    write the devices of this machine as text (tests/recordings)
   record --replay FILE DIR         make DIR/sys and DIR/udev of a recording, for arrivald's --sysfs and --run-udev
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         "slow" => slow::run(rest),
         "bench" => bench::run(rest),
         "docs" => docs::run(rest),
+        "deb" => deb::run(rest),
         "record" => record::run(rest),
         "fetch-peers" => peers::run(rest),
         "vm-test" => vm::run(rest),
