@@ -18,8 +18,10 @@ macro_rules! case {
     };
 }
 
+mod adoption;
 mod bad_days;
 mod client_service;
+mod damaged_state;
 mod devices;
 mod disks;
 mod flap_matrix;

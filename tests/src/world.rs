@@ -25,6 +25,7 @@ pub struct World {
     who: As,
     mounts: Vec<PathBuf>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     daemon: Option<Child>,
 }
 
@@ -80,6 +81,7 @@ impl World {
             who,
             mounts: Vec::new(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             daemon: None,
         };
         if world.has_own_sysfs() {
@@ -114,6 +116,26 @@ impl World {
     pub fn with(&mut self, arguments: &[&str]) -> &mut World {
         self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         self
+    }
+
+    /// The variables that the next manager has beyond ours.
+    pub fn with_environment(&mut self, variables: &[(&str, String)]) {
+        let variables = variables.iter();
+        self.environment = variables
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+    }
+
+    /// Whether the manager that was started lives; one that has ended is waited for.
+    pub fn has_daemon(&mut self) -> bool {
+        let ended = self
+            .daemon
+            .as_mut()
+            .is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+        if ended {
+            self.daemon = None;
+        }
+        !ended
     }
 
     /// The path of one of the shipped programs.
@@ -165,6 +187,7 @@ impl World {
             .open(self.root.join("manager.log"));
         let mut command = Command::new(self.program("arrivald"));
         command.arg("--root").arg(&self.root).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.who != As::BesideUdevd {
             command.arg("--no-udev");
         }

@@ -39,7 +39,9 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [CARGO TEST ARGUMENTS]      run every test (or those that cargo test would run) and count them
-  slow [explore] [flaps] [mutants] deep exploration, long property runs, the whole flap matrix, mutants of the engine
+  slow [explore] [flaps] [adoption] [mutants]
+                                   deep exploration, long property runs, the whole flap matrix, a kill at every boundary,
+                                   mutants of the engine
   bench NAME [--json] [--quick]    measure; `bench` alone lists the names
   docs                             write the parts of docs/ that come from data files
   deb [--profile NAME] [--out DIR]  make a Debian package in target/deb

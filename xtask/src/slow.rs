@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `explore` | the engine's tests with `ARRIVAL_EXPLORE=deep`, and all properties with `PROPTEST_CASES` of 20,000 |
 //! | `flaps` | the whole flap matrix of `tests/cases/flap_matrix.rs`; a line for each cell is left in `target/flaps.txt` |
+//! | `adoption` | `tests/cases/adoption.rs` with every variant at every boundary |
 //! | `mutants` | `cargo mutants` on the engine, against its sentences and its model: an exploration takes too long to be run five hundred times; survivors must be listed in `xtask/mutants.txt` |
 //!
 //! Every part runs, also if one before it failed; one line for each stands at the end.
@@ -22,7 +23,12 @@ const CASES: &str = "20000";
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
 /// The parts by name.
-const PARTS: [(&str, Part); 3] = [("explore", explore), ("flaps", flaps), ("mutants", mutants)];
+const PARTS: [(&str, Part); 4] = [
+    ("explore", explore),
+    ("flaps", flaps),
+    ("adoption", adoption),
+    ("mutants", mutants),
+];
 
 /// Does a part and says what came of it, in a line.
 type Part = fn() -> Outcome<String>;
@@ -88,6 +94,22 @@ fn flaps() -> Outcome<String> {
         Ok(said.to_owned())
     } else {
         Err(said.to_owned().into())
+    }
+}
+
+fn adoption() -> Outcome<String> {
+    workspace::build("dev")?;
+    let mut cargo = workspace::cargo();
+    cargo
+        .env("ARRIVAL_ADOPTION", "all")
+        .env("ARRIVAL_REQUIRE", "root,netns")
+        .args(["test", "-p", "arrival-tests", "--test", "end_to_end"])
+        .args(["adoption", "--", "--show-output"]);
+    let count = count::run(&mut cargo, PATIENCE, &mut Vec::new())?;
+    if count.good(true) {
+        Ok(count.to_string())
+    } else {
+        Err(count.to_string().into())
     }
 }
 

@@ -34,6 +34,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender};
 
+use crate::boundary::boundary;
 use crate::calls::Asked;
 use crate::clock::{Alarm, now};
 use crate::connection::{Gate, Incoming};
@@ -247,6 +248,7 @@ impl Core {
         };
         match inserted {
             Ok(record) => {
+                boundary("before the host is noted");
                 self.state.note_host(&record);
                 self.tell(Event::HostStarted {
                     host,
@@ -358,6 +360,7 @@ impl Core {
                     self.tell(Event::MainExited { host, exit });
                 }
                 HostEvent::Empty { host } => {
+                    boundary("before a host is forgotten");
                     self.state.forget_host(host);
                     let host = api::HostId(host.0);
                     self.tell(Event::HostEmpty { host });

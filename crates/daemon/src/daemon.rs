@@ -309,8 +309,11 @@ async fn serve(
     if ending == Ending::Shutdown {
         let _ = std::fs::remove_file(layout.notify_socket());
     }
-    // It stays if anything is in it.
+    // What was a stray's may be empty by now; whatever a process is in stays.
     if let Some(base) = core.hosts.get_ref().containment().base() {
+        for group in std::fs::read_dir(&base).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(group.path());
+        }
         let _ = std::fs::remove_dir(base);
     }
     // A source whose sink nobody empties would hang in it.

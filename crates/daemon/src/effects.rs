@@ -7,6 +7,7 @@ use arrival_model::error::Win32Error;
 use arrival_model::state::{Control, ServiceState};
 use arrival_wire::api::session::{Ask, OpenReply};
 
+use crate::boundary::boundary;
 use crate::clock::now;
 use crate::core::{Core, Ending};
 use crate::shapes;
@@ -41,7 +42,10 @@ impl Core {
                 | Effect::ShutDown => {}
             }
             self.state.write();
+            let name = name_of(&effect);
+            boundary(&format!("before {name}"));
             self.carry_out(effect);
+            boundary(&format!("behind {name}"));
         }
         self.state.write();
         // What is to be started has been handed over by now.
@@ -104,7 +108,9 @@ impl Core {
         self.state.note_host(&record);
         self.state.write();
         self.starting.insert(spawn.host, record.token.clone());
+        boundary("before the spawn");
         self.spawner.start(record, spawn);
+        boundary("behind the spawn");
     }
 
     fn terminate(&mut self, host: HostId) {
@@ -169,6 +175,22 @@ impl Core {
             };
             self.stream(session, &item);
         }
+    }
+}
+
+/// The name of an effect, for [`boundary`].
+fn name_of(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Persist(_) => "the journal",
+        Effect::Spawn(_) => "the spawn",
+        Effect::Terminate { .. } => "the signal",
+        Effect::Kill { .. } => "the kill",
+        Effect::Ask { .. } => "the question",
+        Effect::Reply { .. } => "the reply",
+        Effect::Readable(_) => "the notices",
+        Effect::SaveEnabled { .. } => "the file",
+        Effect::StateChanged(_) => "the log",
+        Effect::ShutDown => "the end",
     }
 }
 

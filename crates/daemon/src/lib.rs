@@ -15,6 +15,7 @@
 //! | `clock`, `readable`, `log` | time, descriptors, and messages |
 #![forbid(unsafe_code)]
 
+mod boundary;
 mod calls;
 mod clock;
 mod connection;

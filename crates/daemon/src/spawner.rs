@@ -8,6 +8,7 @@ use arrival_engine::api::{HostId, Spawn};
 use arrival_linux::host::{self, Child, Containment, HostRecord};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::boundary::boundary;
 use crate::outcome::Outcome;
 use crate::program::{Failure, Surroundings, prepare};
 
@@ -151,7 +152,10 @@ impl Shared {
         // A panic must not cost a thread, nor leave the service between two states.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let spec = prepare(&self.surroundings, &record, &spawn)?;
-            Ok(host::spawn(&self.containment, record, spec)?)
+            boundary("before the clone");
+            let child = host::spawn(&self.containment, record, spec)?;
+            boundary("behind the clone");
+            Ok(child)
         }));
         let result = done.unwrap_or_else(|_| {
             Err(Failure {

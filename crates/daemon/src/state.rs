@@ -12,6 +12,8 @@ use arrival_linux::host::{HostId, HostRecord};
 use arrival_store::journal::{Finding, Journal, JournalError};
 use serde_json::value::RawValue;
 
+use crate::boundary::boundary;
+
 /// The kind of the hosts' own records.
 const HOST: &str = "process/";
 
@@ -155,7 +157,10 @@ impl State {
                 .unwrap_or(changes.len())
                 .max(1);
             let rest = changes.split_off(cut.min(changes.len()));
-            match journal.append(&changes) {
+            boundary("before the journal");
+            let appended = journal.append(&changes);
+            boundary("behind the journal");
+            match appended {
                 Ok(()) => {
                     changes = rest;
                     if self.error.take().is_some() {
