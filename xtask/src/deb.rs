@@ -42,7 +42,7 @@ pub(crate) fn run(words: &[String]) -> Outcome<ExitCode> {
 }
 
 /// Builds the package, and gives its path.
-fn build(profile: &str, out: &Path) -> Outcome<PathBuf> {
+pub(crate) fn build(profile: &str, out: &Path) -> Outcome<PathBuf> {
     let architecture =
         output(Command::new("dpkg").arg("--print-architecture")).map_err(|error| {
             format!("{error}; a Debian package is made with dpkg(1): apt-get install dpkg")

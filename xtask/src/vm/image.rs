@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cpio::Archive;
+use super::debian;
 use super::fetch::Parts;
 use crate::packages::{output, quiet};
 use crate::{Outcome, workspace};
@@ -39,7 +40,7 @@ const GROUPS: &str = "root:x:0:\ntty:x:5:\ndisk:x:6:\nlp:x:7:\nkmem:x:15:\ndialo
 pub(super) struct Image {
     pub(super) kernel: PathBuf,
     pub(super) initrd: PathBuf,
-    /// What the kernel's command line tells `init`: `udevd`, `none` or `shell`.
+    /// What the kernel's command line tells `init`: `udevd`, `none` or `shell`; `systemd` is its own.
     pub(super) way: &'static str,
     /// The folder for what cases keep, empty.
     pub(super) kept: PathBuf,
@@ -107,7 +108,7 @@ pub(super) fn build(
     for (name, path) in &libraries {
         archive.file(name, 0o755, &fs::read(path)?);
     }
-    modules(parts, &mut archive)?;
+    modules(parts, "lib/modules", &mut archive)?;
     archive.file("etc/passwd", 0o644, PASSWD.as_bytes());
     archive.file("etc/group", 0o644, GROUPS.as_bytes());
     scripts(&mut archive, names)?;
@@ -116,6 +117,100 @@ pub(super) fn build(
         (Some(_), true) => "udevd",
         (Some(_), false) => "none",
     };
+    finish(parts, archive, way)
+}
+
+/// Makes the image of a Debian that boots with its own systemd and runs cases of `tests/vm/systemd`.
+pub(super) fn booted(parts: &Parts, names: &BTreeSet<String>) -> Outcome<Image> {
+    let debian = debian::fetch()?;
+    let folder = workspace::target().join("vm");
+    fs::create_dir_all(&folder)?;
+    let deb = crate::deb::build("dev", &folder.join("deb"))?;
+    let programs = workspace::build("dev")?;
+    let mut archive = Archive::default();
+    whole(&debian, Path::new(""), &mut archive)?;
+    for name in ["dev", "proc", "sys", "run", "tmp"] {
+        archive.folder(name);
+    }
+    archive.link("init", "usr/lib/systemd/systemd");
+    archive.file("arrival.deb", 0o644, &fs::read(deb)?);
+    let recorder = programs.arrival.with_file_name("arrival-recorder");
+    let small = folder.join("arrival-recorder.stripped");
+    quiet(Command::new("strip").arg("-o").arg(&small).arg(recorder))?;
+    archive.file("usr/bin/arrival-recorder", 0o755, &fs::read(&small)?);
+    modules(parts, "usr/lib/modules", &mut archive)?;
+    let names_of_modules = MODULES
+        .split_ascii_whitespace()
+        .collect::<Vec<_>>()
+        .join("\n");
+    archive.file(
+        "etc/modules-load.d/arrival.conf",
+        0o644,
+        names_of_modules.as_bytes(),
+    );
+    let tests = workspace::root().join("tests/vm/systemd");
+    for name in ["lib.sh", "run-cases"] {
+        archive.file(name, 0o755, &fs::read(tests.join(name))?);
+    }
+    let unit = "arrival-cases.service";
+    let wanted = "etc/systemd/system/multi-user.target.wants";
+    archive.file(
+        &format!("etc/systemd/system/{unit}"),
+        0o644,
+        &fs::read(tests.join(unit))?,
+    );
+    archive.link(&format!("{wanted}/{unit}"), &format!("../{unit}"));
+    // Nobody logs in, and nothing is to be updated.
+    for unit in [
+        "serial-getty@ttyS0.service",
+        "getty.target",
+        "apt-daily.timer",
+        "apt-daily-upgrade.timer",
+        "dpkg-db-backup.timer",
+        "e2scrub_all.timer",
+    ] {
+        archive.link(&format!("etc/systemd/system/{unit}"), "/dev/null");
+    }
+    for path in files_below(&tests.join("cases"))? {
+        let below = path.strip_prefix(tests.join("cases"))?;
+        archive.file(
+            &format!("cases/{}", below.display()),
+            0o755,
+            &fs::read(&path)?,
+        );
+    }
+    let list: Vec<&str> = names.iter().map(String::as_str).collect();
+    archive.file("etc/cases", 0o644, list.join("\n").as_bytes());
+    finish(parts, archive, "systemd")
+}
+
+/// Adds everything below a folder but what is left out.
+fn whole(root: &Path, below: &Path, archive: &mut Archive) -> Outcome<()> {
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        if debian::is_left_out(&path) {
+            continue;
+        }
+        let name = path.to_string_lossy();
+        let meta = entry.metadata()?;
+        if meta.is_symlink() {
+            let target = fs::read_link(entry.path())?;
+            archive.link(&name, &target.to_string_lossy());
+        } else if meta.is_dir() {
+            archive.folder(&name);
+            whole(root, &path, archive)?;
+        } else if meta.is_file() {
+            let mode = meta.permissions().mode() & 0o7777;
+            archive.file(&name, mode, &fs::read(entry.path())?);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the archive of a machine.
+fn finish(parts: &Parts, archive: Archive, way: &'static str) -> Outcome<Image> {
+    let folder = workspace::target().join("vm");
     let initrd = folder.join(format!("initrd-{way}-{}", std::process::id()));
     fs::write(&initrd, archive.finish())?;
     let kept = folder.join("kept").join(way);
@@ -176,14 +271,14 @@ fn needed(
 }
 
 /// Adds the modules and what they need, and the kernel's lists of them.
-fn modules(parts: &Parts, archive: &mut Archive) -> Outcome<()> {
+fn modules(parts: &Parts, below: &str, archive: &mut Archive) -> Outcome<()> {
     let version = parts
         .modules
         .file_name()
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let into = format!("lib/modules/{version}");
+    let into = format!("{below}/{version}");
     let dependencies = fs::read_to_string(parts.modules.join("modules.dep"))?;
     let built_in = fs::read_to_string(parts.modules.join("modules.builtin"))?;
     let name = |path: &str| {

@@ -56,8 +56,14 @@ fn qemu(image: &Image, folder: &Path, console: &str) -> Command {
     // With it qemu ends when we do, however that comes about.
     let mut qemu = Command::new("setpriv");
     qemu.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+    // The whole system lies in memory there.
+    let memory = if image.way == "systemd" {
+        "1280"
+    } else {
+        "768"
+    };
     qemu.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]);
-    qemu.args(["-smp", "2", "-m", "768", "-nodefaults", "-display", "none"]);
+    qemu.args(["-smp", "2", "-m", memory, "-nodefaults", "-display", "none"]);
     qemu.arg("-no-reboot").args(["-serial", console]);
     let socket = |name: &str| format!("unix:{},server=on,wait=off", folder.join(name).display());
     qemu.args(["-serial", &socket("line"), "-qmp", &socket("qmp")]);

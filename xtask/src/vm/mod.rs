@@ -3,6 +3,7 @@
 //! ```text
 //! cargo xtask vm-test                     all cases, first without udevd, then beside Debian's
 //! cargo xtask vm-test --udevd NAME...     some cases, beside udevd alone (--no-udevd: without)
+//! cargo xtask vm-test --systemd NAME...   some cases of the booted Debian (tests/vm/systemd)
 //! cargo xtask vm-test --list              their names
 //! cargo xtask vm-test --shell             a prompt in the machine; `halt` or Ctrl-A X ends it
 //! ```
@@ -10,6 +11,7 @@
 //! | file | does |
 //! |---|---|
 //! | [`fetch`] | the kernel and qemu, from Debian's packages |
+//! | [`debian`] | a Debian that boots, for the cases of `tests/vm/systemd` |
 //! | [`image`] | the initramfs: the shipped programs, their libraries, busybox, modules, the cases |
 //! | [`cpio`] | its format |
 //! | [`machine`] | qemu, its monitor, and the two serial lines |
@@ -27,6 +29,7 @@
 //! Results are printed as libtest prints them, so that whoever counts tests counts these.
 
 mod cpio;
+mod debian;
 mod fetch;
 mod image;
 mod machine;
@@ -50,6 +53,7 @@ struct Arguments {
     shell: bool,
     without: bool,
     beside: bool,
+    systemd: bool,
     names: Vec<String>,
 }
 
@@ -61,13 +65,18 @@ fn parse(words: &[String]) -> Outcome<Arguments> {
             "--shell" => arguments.shell = true,
             "--no-udevd" => arguments.without = true,
             "--udevd" => arguments.beside = true,
+            "--systemd" => arguments.systemd = true,
             option if option.starts_with('-') => {
                 return Err(format!("no option '{option}'").into());
             }
             name => arguments.names.push(name.to_owned()),
         }
     }
-    let known = cases()?;
+    let known = if arguments.systemd {
+        cases_in(BOOTED)?
+    } else {
+        cases()?
+    };
     if let Some(name) = arguments.names.iter().find(|name| !known.contains(*name)) {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         return Err(format!("no case '{name}'; there are {}", known.join(", ")).into());
@@ -75,10 +84,17 @@ fn parse(words: &[String]) -> Outcome<Arguments> {
     Ok(arguments)
 }
 
-/// The names of all cases.
+/// Where the cases of the booted Debian lie.
+const BOOTED: &str = "tests/vm/systemd/cases";
+
+/// The names of all cases of the two small machines.
 fn cases() -> Outcome<BTreeSet<String>> {
+    cases_in("tests/vm/cases")
+}
+
+fn cases_in(folder: &str) -> Outcome<BTreeSet<String>> {
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(workspace::root().join("tests/vm/cases"))? {
+    for entry in fs::read_dir(workspace::root().join(folder))? {
         let entry = entry?;
         if entry.path().join("run").exists() {
             names.insert(entry.file_name().to_string_lossy().into_owned());
@@ -92,6 +108,9 @@ pub(crate) fn run(words: &[String]) -> Outcome<ExitCode> {
     if arguments.list {
         for name in cases()? {
             println!("{name}");
+        }
+        for name in cases_in(BOOTED)? {
+            println!("--systemd {name}");
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -132,29 +151,49 @@ fn test(arguments: &Arguments) -> Outcome<Count> {
 
 /// Boots the machines side by side: most of the time is spent waiting for buses, not computing.
 fn test_in(parts: &fetch::Parts, arguments: &Arguments) -> Outcome<Count> {
-    let both = arguments.without == arguments.beside;
-    let names = match arguments.names.as_slice() {
-        [] => cases()?,
+    let both = arguments.without == arguments.beside && !arguments.systemd;
+    let chosen = |all: BTreeSet<String>| match arguments.names.as_slice() {
+        [] => all,
         names => names.iter().cloned().collect(),
     };
     let mut images = Vec::new();
     for beside in [false, true] {
-        if both || beside == arguments.beside {
-            images.push(image::build(parts, beside, Some(&names))?);
+        if both || (beside == arguments.beside && arguments.without != arguments.beside) {
+            let names = chosen(cases()?);
+            images.push((image::build(parts, beside, Some(&names))?, names));
         }
     }
-    println!("\nrunning {} tests", names.len() * images.len());
+    let every = both && arguments.names.is_empty();
+    let mut booted = None;
+    if arguments.systemd || every {
+        let names = chosen(cases_in(BOOTED)?);
+        booted = Some((image::booted(parts, &names)?, names));
+    }
+    let tests = images.iter().chain(&booted).map(|(_, names)| names.len());
+    println!("\nrunning {} tests", tests.sum::<usize>());
     let begun = Instant::now();
     let mut sum = Count::default();
     thread::scope(|scope| -> Outcome<()> {
         let boots: Vec<_> = (images.iter())
-            .map(|image| scope.spawn(|| boot(image, &names).map_err(|error| error.to_string())))
+            .map(|(image, names)| {
+                scope.spawn(|| boot(image, names).map_err(|error| error.to_string()))
+            })
             .collect();
         for boot in boots {
             sum += boot.join().map_err(|_| "a thread has panicked")??;
         }
         Ok(())
     })?;
+    if !images.is_empty() {
+        println!(
+            "the two small machines took {:.0} s",
+            begun.elapsed().as_secs_f32()
+        );
+    }
+    // Behind the others: three machines would only be slower on two processors.
+    if let Some((image, names)) = &booted {
+        sum += boot(image, names)?;
+    }
     let seconds = begun.elapsed().as_secs_f32();
     let verdict = if sum.failed == 0 { "ok" } else { "FAILED" };
     let Count { passed, failed, .. } = sum;
@@ -168,6 +207,7 @@ fn test_in(parts: &fetch::Parts, arguments: &Arguments) -> Outcome<Count> {
 fn boot(image: &image::Image, names: &BTreeSet<String>) -> Outcome<Count> {
     let way = match image.way {
         "udevd" => "beside-udevd",
+        "systemd" => "booted",
         _ => "without-udevd",
     };
     let mut machine = Machine::start(image)?;
