@@ -49,7 +49,10 @@ pub(super) fn fetch() -> Outcome<PathBuf> {
     quiet(
         Command::new("sh")
             .arg(tool.join("usr/sbin/debootstrap"))
-            .args(["--variant=minbase", "--include=systemd-sysv,udev,kmod"])
+            .args([
+                "--variant=minbase",
+                "--include=systemd-sysv,udev,kmod,iproute2",
+            ])
             .arg(RELEASE)
             .arg(&making)
             .arg(archive)
