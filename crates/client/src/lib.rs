@@ -37,6 +37,7 @@
 //! | be a service of devices | [`Service`] | ServiceMain, CM_Register_Notification, CreateFile |
 //! | be any other service | [`Session`] | RegisterServiceCtrlHandlerEx, SetServiceStatus |
 //! | follow what arrives, leaves and changes | [`Watch`] | CM_Register_Notification |
+//! | the same in an async program | `Watch::into_stream` (feature `stream`) | |
 //! | list interfaces, start and stop services | [`Connection`] | CM_Get_Device_Interface_List, StartService |
 //!
 //! # Which network interfaces are there, and which arrive later?
@@ -102,6 +103,8 @@ mod known;
 mod root;
 mod service;
 mod session;
+#[cfg(feature = "stream")]
+mod stream;
 mod transport;
 mod watch;
 
@@ -120,4 +123,6 @@ pub use error::{Error, ErrorKind};
 pub use root::Root;
 pub use service::{Device, Service};
 pub use session::{Incoming, Report, Sender, Session};
+#[cfg(feature = "stream")]
+pub use stream::WatchStream;
 pub use watch::Watch;
