@@ -29,7 +29,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use arrival_model::class::ClassFile;
+use arrival_model::class::{ClassFile, Classes};
 use arrival_model::definition::Definition;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -408,10 +408,19 @@ fn stage(
             wish.name,
             definition::write(&definition),
         );
-        write(
-            &own.join("services.d").join(format!("{name}.toml")),
-            text.as_bytes(),
-        )?;
+        let path = own.join("services.d").join(format!("{name}.toml"));
+        // What the manager would not read must not look installed.
+        let parsed = definition::parse(&path, &text, &Classes::built_in());
+        if parsed.definition.as_ref() != Some(&definition) {
+            let mut errors = parsed.problems.iter().filter(|problem| problem.is_error());
+            let why = errors
+                .next()
+                .map_or("it is read differently", |error| &error.message);
+            return Err(PackageError::Refused(format!(
+                "the service '{name}' cannot be defined: {why}"
+            )));
+        }
+        write(&path, text.as_bytes())?;
     }
     for class in &wish.classes {
         let text =

@@ -466,6 +466,19 @@ fn packages_add_their_devices_to_a_class_that_another_one_defines() {
 }
 
 #[test]
+fn a_service_that_the_manager_would_not_read_is_refused() {
+    let world = World::new();
+    let mut wish = wish();
+    wish.services[0].definition.exec = vec!["${HOME}".to_owned()];
+    world.refuses(
+        &wish,
+        "the service 'blink' cannot be defined: there is no variable 'HOME'",
+    );
+    wish.services[0].definition.exec = vec!["${ARRIVAL_NODE}".to_owned()];
+    world.install(&wish).unwrap();
+}
+
+#[test]
 fn a_packages_name_is_the_files() {
     assert_eq!(package_name("OsrFx2.INF").unwrap(), "osrfx2");
     assert_eq!(package_name("a.b.inx").unwrap(), "a.b");

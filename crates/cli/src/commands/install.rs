@@ -10,6 +10,7 @@ use arrival_inf::{Target, read};
 use arrival_model::class::{ClassFile, ClassHeader, Classes, is_class_name};
 use arrival_model::definition::Definition;
 use arrival_model::trigger::{DeviceTrigger, Trigger};
+use arrival_store::lock::LockError;
 use arrival_store::package::source::Source;
 use arrival_store::package::{
     self, FileWish, Installed, Package, PackageError, Program, ServiceWish, Wish,
@@ -60,7 +61,9 @@ fn refused(error: PackageError) -> Failure {
     let exit = match &error {
         PackageError::Refused(_) => Exit::BadInput,
         PackageError::NoSuchPackage(_) => Exit::NoSuchObject,
-        PackageError::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+        PackageError::Locked(LockError::Io { cause, .. }) | PackageError::Io { cause, .. }
+            if cause.kind() == io::ErrorKind::PermissionDenied =>
+        {
             Exit::Denied
         }
         PackageError::Locked(_) | PackageError::Io { .. } => Exit::Failed,
