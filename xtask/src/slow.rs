@@ -64,7 +64,14 @@ fn explore() -> Outcome<String> {
         .env("PROPTEST_CASES", CASES)
         .args(["test", "--no-fail-fast", "--profile", "tool"])
         .args(["-p", "arrival-model", "-p", "arrival-engine"])
-        .args(["-p", "arrival-wire", "-p", "arrival-store"])
+        .args([
+            "-p",
+            "arrival-wire",
+            "-p",
+            "arrival-store",
+            "-p",
+            "arrival-inf",
+        ])
         // One at a time: a deep exploration takes up to 5 GB.
         .args(["--", "--show-output", "--test-threads", "1"]);
     let count = count::run(&mut cargo, PATIENCE, &mut Vec::new())?;

@@ -134,10 +134,15 @@ pub(super) fn booted(parts: &Parts, names: &BTreeSet<String>) -> Outcome<Image> 
     }
     archive.link("init", "usr/lib/systemd/systemd");
     archive.file("arrival.deb", 0o644, &fs::read(deb)?);
-    let recorder = programs.arrival.with_file_name("arrival-recorder");
-    let small = folder.join("arrival-recorder.stripped");
-    quiet(Command::new("strip").arg("-o").arg(&small).arg(recorder))?;
-    archive.file("usr/bin/arrival-recorder", 0o755, &fs::read(&small)?);
+    for name in ["arrival-recorder", "osrsvc"] {
+        let small = folder.join(format!("{name}.stripped"));
+        let program = programs.arrival.with_file_name(name);
+        quiet(Command::new("strip").arg("-o").arg(&small).arg(program))?;
+        archive.file(&format!("usr/bin/{name}"), 0o755, &fs::read(&small)?);
+    }
+    let example = "examples/osrfx2/osrfx2.inf";
+    let inf = fs::read(workspace::root().join(example))?;
+    archive.file(example, 0o644, &inf);
     modules(parts, "usr/lib/modules", &mut archive)?;
     let names_of_modules = MODULES
         .split_ascii_whitespace()
