@@ -21,6 +21,12 @@ mount -t tmpfs tmpfs root/tmp
 cp "$2" root/tmp/arrival.deb
 cat > root/tmp/story <<'EOF'
 set -eux
+# The shell does not end at a command behind `!`, however that ends.
+not() {
+    if "$@"; then
+        exit 1
+    fi
+}
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 dpkg -i /tmp/arrival.deb
 getent passwd arrival-local arrival-network
@@ -51,14 +57,16 @@ printf '#!/bin/sh\nid -un\nexec sleep 1000\n' > /tmp/package/probe
 arrival install /tmp/package/probe.inf
 arrival status probe
 until grep -q arrival-local /var/log/arrival/probe.log; do sleep 0.1; done
+owner=$(id -u arrival-local)
+pgrep -u $owner
 dpkg -P arrival
-! kill -0 $manager 2> /dev/null
+not kill -0 $manager
 for path in /usr/bin/arrival /usr/bin/arrivald /etc/arrival /var/lib/arrival /var/log/arrival /run/arrival /usr/lib/arrival \
     /etc/systemd/system/multi-user.target.wants/arrivald.service /usr/share/doc/arrival; do
-    ! test -e $path
+    not test -e $path
 done
-! getent passwd arrival-local
-! pgrep -f 'sleep 1000$' -u 0
+not getent passwd arrival-local
+not pgrep -u $owner
 echo "the story ended"
 EOF
 chroot root sh /tmp/story

@@ -199,7 +199,8 @@ impl Store {
                 continue;
             };
             let of_package = path.starts_with(self.layout.active());
-            if let Some(other) = places.get(&class.name).filter(|_| !of_package) {
+            let joins = of_package && classes.get(class.guid).is_some();
+            if let Some(other) = places.get(&class.name).filter(|_| !joins) {
                 let message = format!(
                     "the class '{}' is defined by {} already",
                     class.name,
@@ -212,7 +213,7 @@ impl Store {
             // Packages whose devices have interfaces of one class add their devices to it.
             let joined = classes
                 .get(class.guid)
-                .filter(|_| of_package)
+                .filter(|_| joins)
                 .map(|known| Class {
                     when: Match {
                         any: vec![known.when.clone(), class.when.clone()],

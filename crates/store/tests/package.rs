@@ -466,6 +466,33 @@ fn packages_add_their_devices_to_a_class_that_another_one_defines() {
 }
 
 #[test]
+fn a_class_of_a_package_does_not_take_the_name_of_an_administrators() {
+    let world = World::new();
+    let class = |guid: &str| {
+        format!(
+            "[class]\nname = \"board\"\nguid = \"{{{guid}-0cb4-4471-a1bf-fab26c31d384}}\"\n[match]\nid = \"USB\\\\A\"\n"
+        )
+    };
+    let mut wish = wish();
+    wish.classes = vec![toml::from_str(&class("573e8c73")).unwrap()];
+    world.install(&wish).unwrap();
+    fs::write(
+        world.root.path().join("classes.d/admin.toml"),
+        class("673e8c73"),
+    )
+    .unwrap();
+    let loaded = Store::open(world.layout()).load();
+    let told: Vec<&str> = loaded
+        .problems
+        .iter()
+        .map(|problem| &*problem.code)
+        .collect();
+    assert_eq!(told, ["duplicate-class"]);
+    let board = loaded.classes.resolve("board").unwrap();
+    assert!(board.guid.to_string().starts_with("{673e8c73"));
+}
+
+#[test]
 fn a_service_that_the_manager_would_not_read_is_refused() {
     let world = World::new();
     let mut wish = wish();
