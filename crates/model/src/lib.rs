@@ -15,6 +15,7 @@
 //! | [`guid`] | 128-bit identifiers in Windows' text form |
 //! | [`hwid`] | hardware and compatible ids, from what was recorded of a device |
 //! | [`interface`] | a device interface: its identity, its names, its ids |
+//! | [`service_trigger`] | a trigger as Windows keeps it: types, subtypes, actions, data items |
 //! | [`state`] | the seven service states, accepted controls, reasons |
 //! | [`time`] | nanoseconds of CLOCK_BOOTTIME |
 //! | [`trigger`] | what starts a service |
@@ -32,6 +33,7 @@ pub mod exit;
 pub mod guid;
 pub mod hwid;
 pub mod interface;
+pub mod service_trigger;
 pub mod state;
 pub mod time;
 pub mod trigger;
