@@ -55,6 +55,30 @@ pub fn decode(bytes: &[u8]) -> Decoded {
     }
 }
 
+/// A text in the encoding, and with the mark, of the bytes that it was read from; none if that encoding lacks
+/// a character.
+pub fn encode(text: &str, like: &[u8]) -> Option<Vec<u8>> {
+    let name = decode(like).encoding;
+    let marked = Encoding::for_bom(like).is_some();
+    let mark = if marked { "\u{feff}" } else { "" };
+    if name == UTF_16LE.name() || name == UTF_16BE.name() {
+        let bytes = |unit: u16| {
+            if name == UTF_16LE.name() {
+                unit.to_le_bytes()
+            } else {
+                unit.to_be_bytes()
+            }
+        };
+        let units = mark.encode_utf16().chain(text.encode_utf16());
+        return Some(units.flat_map(bytes).collect());
+    }
+    if name == UTF_8.name() {
+        return Some([mark, text].concat().into_bytes());
+    }
+    let (bytes, _, unmappable) = WINDOWS_1252.encode(text);
+    (!unmappable).then(|| bytes.into_owned())
+}
+
 /// The encoding of a text in UTF-16 whose mark is missing: it begins with ASCII, which has a zero byte
 /// in each pair.
 fn without_mark(bytes: &[u8]) -> Option<&'static Encoding> {
@@ -113,6 +137,7 @@ mod tests {
         ];
         for file in files {
             assert_eq!(decode(&file).text, text, "{file:?}");
+            assert_eq!(encode(text, &file).as_ref(), Some(&file));
         }
         assert_eq!(decode(&utf16(text, true, true)).doubt, None);
         assert!(decode(&utf16(text, false, true)).doubt.is_some());
@@ -126,5 +151,6 @@ mod tests {
         assert_eq!(decoded.text, "[A]\u{fffd}");
         assert_eq!(decoded.doubt, Some((3, "this is not UTF-16LE".to_owned())));
         assert_eq!(decode(b"").text, "");
+        assert_eq!(encode("\u{65e5}", b"\xff"), None);
     }
 }

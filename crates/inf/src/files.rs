@@ -15,17 +15,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::install::Context;
+use crate::context::Context;
 use crate::place::{self, Refusal};
 use crate::plan::{CopyFile, Place, Plan};
 use crate::syntax::{Entry, Field, fold};
 
 /// A `CopyFiles` line; a section that was read for another line is not read again.
 pub(crate) fn copy(
-    context: &mut Context<'_, '_, '_>,
+    context: &mut Context<'_, '_>,
     plan: &mut Plan,
     entry: &Entry<'_>,
-    read: &mut BTreeSet<String>,
+    read: &mut BTreeSet<(usize, String)>,
 ) {
     let document = context.document;
     for field in entry.values.iter().filter(|field| !field.text.is_empty()) {
@@ -35,17 +35,12 @@ pub(crate) fn copy(
             add(context, plan, field, file, file, folder);
             continue;
         }
-        if !read.insert(fold(&name)) {
+        if !read.insert((context.number_of_file(), fold(&name))) {
             continue;
         }
         if !document.has(&name) {
-            let message = format!("there is no section [{name}]");
-            context.report.error(
-                "1203",
-                field.span.clone(),
-                message,
-                format!("add [{name}] with the names of files, or write @{name}"),
-            );
+            let remedy = format!("add [{name}] with the names of files, or write @{name}");
+            context.no_section("1203", field, &name, remedy);
             continue;
         }
         let folder = destination(context, Some(&name), field);
@@ -64,7 +59,7 @@ pub(crate) fn copy(
 }
 
 fn add(
-    context: &mut Context<'_, '_, '_>,
+    context: &mut Context<'_, '_>,
     plan: &mut Plan,
     field: &Field<'_>,
     from: &str,
@@ -96,7 +91,7 @@ fn add(
                 None => plan.files.push(CopyFile {
                     source,
                     target,
-                    span: field.span.clone(),
+                    span: context.span(field.span.clone()),
                 }),
             }
         }
@@ -108,7 +103,7 @@ fn add(
 
 /// The folder of a copy section below the package's; none if it is refused.
 fn destination(
-    context: &mut Context<'_, '_, '_>,
+    context: &mut Context<'_, '_>,
     section: Option<&str>,
     used: &Field<'_>,
 ) -> Option<String> {
@@ -159,7 +154,7 @@ fn destination(
 }
 
 /// Where a source file lies, below the INF's folder.
-fn source(context: &mut Context<'_, '_, '_>, name: &str) -> Result<String, Refusal> {
+fn source(context: &mut Context<'_, '_>, name: &str) -> Result<String, Refusal> {
     let document = context.document;
     let name = place::relative(name)?;
     let Some(entry) = document.entry("SourceDisksFiles", &name) else {
@@ -197,7 +192,7 @@ fn below(path: &str) -> Result<String, Refusal> {
 }
 
 /// Programs of services that no CopyFiles names are copied nevertheless.
-pub(crate) fn add_programs(context: &mut Context<'_, '_, '_>, plan: &mut Plan) {
+pub(crate) fn add_programs(context: &mut Context<'_, '_>, plan: &mut Plan) {
     for number in 0..plan.services.len() {
         let Some(service) = plan.services.get(number) else {
             return;

@@ -15,38 +15,21 @@
 //!
 //! Sources: Microsoft, "INF Manufacturer Section", "INF Models Section", "INF DDInstall Section".
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrival_model::diagnostic::{Report, closest};
+use arrival_model::diagnostic::closest;
 use arrival_model::guid::Guid;
 use arrival_model::trigger::FoldedId;
 
-use crate::plan::{Device, Interface, Plan};
-use crate::strings::{Strings, Value};
-use crate::syntax::{Document, Entry, Field, fold};
-use crate::target::{Decoration, Fit, PLACEHOLDER, Target};
+use crate::context::Context;
+use crate::plan::{Device, DeviceParameters, Interface, Plan};
+use crate::registry::{self, Registry};
+use crate::syntax::{Entry, Field, fold};
+use crate::target::{Decoration, Fit, PLACEHOLDER};
 use crate::{files, service};
 
-/// Suffixes of install sections.
-const SUFFIXES: [&str; 13] = [
-    "services",
-    "interfaces",
-    "hw",
-    "wdf",
-    "coinstallers",
-    "filters",
-    "components",
-    "software",
-    "events",
-    "factdef",
-    "logconfigoverride",
-    "eventlog",
-    "com",
-];
-
 /// Suffixes whose sections say nothing that Linux could do.
-const MEANINGLESS: [&str; 9] = [
-    "hw",
+const MEANINGLESS: [&str; 8] = [
     "wdf",
     "coinstallers",
     "filters",
@@ -56,42 +39,17 @@ const MEANINGLESS: [&str; 9] = [
     "logconfigoverride",
     "com",
 ];
-
-/// The longest hardware id (MAX_DEVICE_ID_LEN of cfgmgr32.h).
-pub(crate) const ID_LIMIT: usize = 200;
-
-/// What is needed to read a section.
-pub(crate) struct Context<'d, 't, 'r> {
-    pub(crate) report: &'r mut Report<'t>,
-    pub(crate) document: &'d Document<'t>,
-    pub(crate) strings: &'r Strings<'d>,
-    pub(crate) target: &'r Target,
-    bases: HashMap<String, Vec<Decorated>>,
-}
-
-/// A name as it stands in the file, by its base.
-struct Decorated {
-    fit: Option<Fit>,
-    name: String,
-}
 
 /// Reads the whole meaning of a file.
-pub(crate) fn plan<'t>(report: &mut Report<'t>, document: &Document<'t>, target: &Target) -> Plan {
-    let strings = Strings::choose(document, target.language);
-    let mut context = Context {
-        bases: bases(document, target),
-        report,
-        document,
-        strings: &strings,
-        target,
-    };
+pub(crate) fn plan(context: &mut Context<'_, '_>) -> Plan {
     let mut plan = Plan::default();
     context.version(&mut plan);
     let mut installs = context.models(&mut plan);
     if let Some(default) = context.best("DefaultInstall") {
         installs.insert(default, Vec::new());
     }
-    if installs.is_empty() && !context.report.has_errors() {
+    if installs.is_empty() && !context.has_errors() {
+        let target = context.target;
         let (major, minor, build) = target.version;
         let message = format!(
             "the file installs nothing on {}, Windows {major}.{minor}.{build}",
@@ -105,100 +63,12 @@ pub(crate) fn plan<'t>(report: &mut Report<'t>, document: &Document<'t>, target:
     for (section, ids) in &installs {
         context.install(&mut plan, section, ids, &mut copied);
     }
-    files::add_programs(&mut context, &mut plan);
+    context.declared(&mut plan);
+    files::add_programs(context, &mut plan);
     plan
 }
 
-/// Every base name of the file, with the names that stand for it.
-fn bases(document: &Document<'_>, target: &Target) -> HashMap<String, Vec<Decorated>> {
-    let mut bases: HashMap<String, Vec<Decorated>> = HashMap::new();
-    let mut seen = BTreeSet::new();
-    for section in &document.sections {
-        let whole = section.name;
-        let without = whole.rsplit_once('.').filter(|(_, suffix)| {
-            SUFFIXES
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(suffix))
-        });
-        for name in [Some(whole), without.map(|(name, _)| name)]
-            .into_iter()
-            .flatten()
-        {
-            if !seen.insert(fold(name)) {
-                continue;
-            }
-            let (base, fit) = split(name, target);
-            let decorated = Decorated {
-                fit,
-                name: name.to_owned(),
-            };
-            bases.entry(fold(base)).or_default().push(decorated);
-        }
-    }
-    bases
-}
-
-/// The base of a name, and how well its decoration fits.
-fn split<'n>(name: &'n str, target: &Target) -> (&'n str, Option<Fit>) {
-    let lower = fold(name);
-    let mut from = 0;
-    while let Some(at) = lower.get(from..).and_then(|rest| rest.find(".nt")) {
-        let dot = from + at;
-        let decoration = name.get(dot + 1..).unwrap_or_default();
-        if let Ok(decoration) = Decoration::parse(decoration, target) {
-            return (name.get(..dot).unwrap_or(name), decoration.fit(target));
-        }
-        from = dot + 1;
-    }
-    (name, Some(Fit::default()))
-}
-
-impl<'d, 't> Context<'d, 't, '_> {
-    /// Replaces the tokens of a field.
-    pub(crate) fn value(&mut self, field: &Field<'_>) -> Value {
-        self.strings.expand(self.report, field)
-    }
-
-    /// The text of a field with its tokens replaced.
-    pub(crate) fn text(&mut self, field: &Field<'_>) -> String {
-        self.value(field).text()
-    }
-
-    /// The name that stands for a base and fits best.
-    fn best(&self, base: &str) -> Option<String> {
-        let names = self.bases.get(&fold(base))?;
-        let fitting = names.iter().filter_map(|one| Some((one.fit?, &one.name)));
-        fitting
-            .max_by_key(|(fit, _)| *fit)
-            .map(|(_, name)| name.clone())
-    }
-
-    /// Warns about keys of a section that are none of the known ones.
-    pub(crate) fn unknown_keys(&mut self, section: &str, known: &[&str]) {
-        let document = self.document;
-        for entry in document.entries(section) {
-            let Some(key) = &entry.key else {
-                self.report.warn(
-                    "1078",
-                    entry.span.clone(),
-                    "this line has no key and does not count",
-                    None,
-                );
-                continue;
-            };
-            if !known
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(&key.text))
-            {
-                let remedy = closest(&key.text, known.iter().copied())
-                    .map(|meant| format!("did you mean {meant}?"));
-                let message = format!("'{}' means nothing in [{section}]", key.text);
-                self.report
-                    .warn("unknown-key", key.span.clone(), message, remedy);
-            }
-        }
-    }
-
+impl<'d, 't> Context<'d, 't> {
     fn version(&mut self, plan: &mut Plan) {
         if !self.document.has("Version") {
             let remedy = "write [Version] and Signature = \"$Windows NT$\"".to_owned();
@@ -380,32 +250,43 @@ impl<'d, 't> Context<'d, 't, '_> {
         });
     }
 
-    /// A hardware id, if it can be one.
-    pub(crate) fn id(&mut self, field: &Field<'_>, id: String) -> Option<String> {
-        if id.is_empty() {
-            return None;
-        }
-        let bad = id.chars().find(|c| !c.is_ascii_graphic() || *c == ',');
-        if bad.is_some() || id.len() > ID_LIMIT {
-            let message = match bad {
-                Some(bad) => format!("a hardware id cannot contain {bad:?}"),
-                None => format!("a hardware id has at most {ID_LIMIT} characters"),
-            };
-            self.report
-                .error("bad-id", field.span.clone(), message, None);
-            return None;
-        }
-        Some(id)
-    }
-
     /// One install section with everything that hangs at it.
     fn install(
         &mut self,
         plan: &mut Plan,
         section: &str,
         ids: &[FoldedId],
-        copied: &mut BTreeSet<String>,
+        copied: &mut BTreeSet<(usize, String)>,
     ) {
+        let mut registry = Registry::default();
+        self.with_needs(section, &mut |context, section| {
+            context.lines(plan, section, copied);
+            registry::read(context, section, &mut registry);
+        });
+        self.with_needs(&format!("{section}.HW"), &mut |context, section| {
+            registry::read(context, section, &mut registry);
+        });
+        if !registry.values.is_empty() {
+            plan.parameters.push(DeviceParameters {
+                section: section.to_owned(),
+                ids: ids.to_vec(),
+                values: registry.values,
+            });
+        }
+        self.meaningless(section);
+        self.with_needs(&format!("{section}.Interfaces"), &mut |context, section| {
+            context.interfaces(plan, section, ids);
+        });
+        self.with_needs(&format!("{section}.Services"), &mut |context, section| {
+            let document = context.document;
+            for entry in document.entries(section) {
+                service::directive(context, plan, entry);
+            }
+        });
+    }
+
+    /// The lines of an install section itself.
+    fn lines(&mut self, plan: &mut Plan, section: &str, copied: &mut BTreeSet<(usize, String)>) {
         let document = self.document;
         for entry in document.entries(section) {
             let Some(key) = &entry.key else {
@@ -413,33 +294,37 @@ impl<'d, 't> Context<'d, 't, '_> {
             };
             match fold(&key.text).as_str() {
                 "copyfiles" => files::copy(self, plan, entry, copied),
-                "include" | "needs" => {
-                    let message = format!(
-                        "{} names sections of Windows' own files, which do not count here",
-                        key.text
-                    );
-                    self.report.warn("1202", key.span.clone(), message, None);
-                }
-                "delfiles" | "renfiles" | "addreg" | "delreg" | "bitreg" | "copyinf"
-                | "ini2reg" | "updateinis" | "registerdlls" | "unregisterdlls" | "profileitems"
-                | "logconfig" | "featurescore" | "reboot" | "driverver" | "addproperty"
-                | "delproperty" | "addpowersetting" | "addautoplay" => {
+                "include" | "needs" | "addreg" | "delreg" => {}
+                "delfiles" | "renfiles" | "bitreg" | "copyinf" | "ini2reg" | "updateinis"
+                | "registerdlls" | "unregisterdlls" | "profileitems" | "logconfig"
+                | "featurescore" | "reboot" | "driverver" | "addproperty" | "delproperty"
+                | "addpowersetting" | "addautoplay" => {
                     let message = format!("{} has no effect on this system", key.text);
                     self.report
                         .warn("no-effect", key.span.clone(), message, None);
                 }
                 _ => {
                     let message = format!("'{}' means nothing in [{section}]", key.text);
-                    let remedy = closest(
-                        &key.text,
-                        ["CopyFiles", "AddReg", "Include", "Needs", "DelFiles"],
-                    )
-                    .map(|meant| format!("did you mean {meant}?"));
+                    let known = [
+                        "CopyFiles",
+                        "AddReg",
+                        "DelReg",
+                        "Include",
+                        "Needs",
+                        "DelFiles",
+                    ];
+                    let remedy =
+                        closest(&key.text, known).map(|meant| format!("did you mean {meant}?"));
                     self.report
                         .warn("unknown-key", key.span.clone(), message, remedy);
                 }
             }
         }
+    }
+
+    /// Says which of the sections that hang at an install section do nothing here.
+    fn meaningless(&mut self, section: &str) {
+        let document = self.document;
         for suffix in MEANINGLESS {
             for one in document.named(&format!("{section}.{suffix}")) {
                 let message = format!("[{}] has no effect on this system", one.name);
@@ -447,16 +332,40 @@ impl<'d, 't> Context<'d, 't, '_> {
                     .warn("no-effect", one.span.clone(), message, None);
             }
         }
-        self.interfaces(plan, &format!("{section}.Interfaces"), ids);
-        let services = format!("{section}.Services");
-        for entry in document.entries(&services) {
-            service::directive(self, plan, entry);
+    }
+
+    /// Classes that `[InterfaceInstall32]` declares: whoever advertises one finds its name known.
+    fn declared(&mut self, plan: &mut Plan) {
+        let document = self.document;
+        for entry in document.entries("InterfaceInstall32") {
+            let Some(key) = &entry.key else {
+                let remedy = "write {GUID} = SECTION".to_owned();
+                let message = "the line names no class";
+                self.report
+                    .error("1006", entry.span.clone(), message, remedy);
+                continue;
+            };
+            let Some(class) = self.guid(key) else {
+                continue;
+            };
+            if let Some(field) = entry.value(0) {
+                let name = self.text(field);
+                if !document.has(&name) && self.best(&name).is_none() {
+                    self.no_section("1203", field, &name, None);
+                }
+            }
+            if !plan.declared.contains(&class) {
+                plan.declared.push(class);
+            }
         }
     }
 
     fn interfaces(&mut self, plan: &mut Plan, section: &str, ids: &[FoldedId]) {
         let document = self.document;
         for entry in document.entries(section) {
+            if entry.is("Include") || entry.is("Needs") {
+                continue;
+            }
             if !entry.is("AddInterface") {
                 self.report.warn(
                     "unknown-key",
@@ -480,10 +389,8 @@ impl<'d, 't> Context<'d, 't, '_> {
             };
             if let Some(section) = entry.value(2) {
                 let name = self.text(section);
-                if !document.has(&name) {
-                    let message = format!("there is no section [{name}]");
-                    self.report
-                        .error("1203", section.span.clone(), message, None);
+                if !document.has(&name) && self.best(&name).is_none() {
+                    self.no_section("1203", section, &name, None);
                 }
             }
             match plan
@@ -503,54 +410,9 @@ impl<'d, 't> Context<'d, 't, '_> {
                     class,
                     names: self.strings.tokens_of(&class.to_string()),
                     ids: ids.to_vec(),
-                    span: field.span.clone(),
+                    span: self.span(field.span.clone()),
                 }),
             }
         }
-    }
-
-    /// A GUID in braces.
-    pub(crate) fn guid(&mut self, field: &Field<'_>) -> Option<Guid> {
-        let text = self.text(field);
-        match text.parse::<Guid>() {
-            Ok(guid) if text.starts_with('{') => Some(guid),
-            Ok(guid) => {
-                self.report.error(
-                    "1019",
-                    field.span.clone(),
-                    format!("the GUID '{text}' has no braces"),
-                    format!("write {guid}"),
-                );
-                None
-            }
-            Err(error) => {
-                self.report
-                    .error("1019", field.span.clone(), error.to_string(), None);
-                None
-            }
-        }
-    }
-
-    /// A number, decimal or hexadecimal behind `0x`.
-    pub(crate) fn number(&mut self, field: &Field<'_>) -> Option<u32> {
-        let text = self.text(field);
-        let trimmed = text.trim();
-        let hex = trimmed
-            .strip_prefix("0x")
-            .or_else(|| trimmed.strip_prefix("0X"));
-        let number = match hex {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => trimmed.parse().ok(),
-        };
-        if number.is_none() {
-            let message = format!("'{text}' is not a number of 32 bits");
-            self.report.error(
-                "1268",
-                field.span.clone(),
-                message,
-                "write it as 3 or 0x3".to_owned(),
-            );
-        }
-        number
     }
 }

@@ -1,7 +1,8 @@
 //! `AddService` and the sections behind it.
 //!
 //! ```text
-//! AddService = name, [flags], service-install-section [, event-log-section ...]
+//! AddService = name, [flags], service-install-section [, event-log-section [, [log] [, name]]]
+//! DelService = name [, [flags] [, [log] [, name]]]
 //! ```
 //!
 //! | key | is |
@@ -16,22 +17,22 @@
 //! | Dependencies | services that must run before it |
 //! | Security | SDDL |
 //! | AddTrigger | sections of triggers |
-//! | AddReg | of `HKR,Parameters\Arrival`: Protocol (`exec`, `notify`, `control`), Follow (0, 1), Linger (ms) |
+//! | FailureActions | what follows a failure: the module `failure` |
+//! | AddReg, DelReg | values of HKR: the service's parameters, and `HKR,Parameters\Arrival`, the module `settings` |
+//! | BitReg, LoadOrderGroup, RequiredPrivileges, DelayedAutoStart, BootFlags, UserServiceFlags | without effect |
 //!
 //! Source: Microsoft, "INF AddService Directive".
 
-use std::time::Duration;
-
 use arrival_model::access::Descriptor;
-use arrival_model::definition::{Protocol, ServiceName, StartType};
+use arrival_model::definition::{ServiceName, StartType};
 
-use crate::install::Context;
-use crate::plan::{Account, Place, Plan, Service, flags};
-use crate::strings::{Part, Value};
+use crate::context::Context;
+use crate::plan::{Account, Plan, Removed, Service, flags};
+use crate::registry::{self, Registry};
 use crate::syntax::{Entry, Field, fold};
-use crate::{place, trigger};
+use crate::{command, failure, settings, trigger};
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 20] = [
     "DisplayName",
     "Description",
     "ServiceType",
@@ -51,57 +52,126 @@ const KEYS: [&str; 21] = [
     "AddTrigger",
     "FailureActions",
     "BootFlags",
-    "DependOnService",
     "UserServiceFlags",
 ];
 
 /// Keys that are right and change nothing here.
-const WITHOUT_EFFECT: [&str; 9] = [
-    "DelReg",
-    "BitReg",
-    "LoadOrderGroup",
-    "RequiredPrivileges",
-    "DelayedAutoStart",
-    "FailureActions",
-    "BootFlags",
-    "DependOnService",
-    "UserServiceFlags",
+const WITHOUT_EFFECT: [(&str, &str); 6] = [
+    ("BitReg", "single bits of the registry are not changed"),
+    ("LoadOrderGroup", "services have no groups"),
+    (
+        "RequiredPrivileges",
+        "Windows' privileges are not those of Linux",
+    ),
+    ("DelayedAutoStart", "an automatic start is not delayed"),
+    ("BootFlags", "they are for drivers"),
+    ("UserServiceFlags", "there are no services of each user"),
 ];
 
 /// A line of a `.Services` section.
-pub(crate) fn directive(context: &mut Context<'_, '_, '_>, plan: &mut Plan, entry: &Entry<'_>) {
+pub(crate) fn directive(context: &mut Context<'_, '_>, plan: &mut Plan, entry: &Entry<'_>) {
     if entry.is("AddService") {
         if let Some(service) = add(context, entry) {
             insert(context, plan, service);
         }
         return;
     }
-    let span = entry
-        .key
-        .as_ref()
-        .map_or(entry.span.clone(), |key| key.span.clone());
-    let known = ["DelService", "Include", "Needs"]
-        .into_iter()
-        .find(|known| entry.is(known));
-    match known {
-        Some(known) => {
-            let message = format!("{known} has no effect on this system");
-            context.report.warn("no-effect", span, message, None);
+    if entry.is("DelService") {
+        delete(context, plan, entry);
+        return;
+    }
+    if entry.is("Include") || entry.is("Needs") {
+        return;
+    }
+    let span = match &entry.key {
+        Some(key) => key.span.clone(),
+        None => entry.span.clone(),
+    };
+    let remedy = "write AddService = NAME, , SECTION".to_owned();
+    let message = "this means nothing in a section of services";
+    context.report.warn("unknown-key", span, message, remedy);
+}
+
+/// The flags of a line, of which these are known.
+fn flags(
+    context: &mut Context<'_, '_>,
+    entry: &Entry<'_>,
+    known: u32,
+    directive: &str,
+) -> Option<u32> {
+    let Some(field) = entry.value(1) else {
+        return Some(0);
+    };
+    let flags = context.number(field)?;
+    if flags & !known != 0 {
+        let message = format!("{directive} has no flags {:#x}", flags & !known);
+        context
+            .report
+            .warn("1085", field.span.clone(), message, None);
+    }
+    Some(flags)
+}
+
+/// Checks the type of an event log, whose other parts have no effect: journald or a file has the log.
+fn event_log(context: &mut Context<'_, '_>, field: Option<&Field<'_>>) {
+    let Some(field) = field else {
+        return;
+    };
+    let text = context.text(field);
+    if !["system", "application", "security"].contains(&fold(&text).as_str()) {
+        let message = format!("'{text}' is no event log of Windows");
+        let remedy = "write System, Application or Security".to_owned();
+        context
+            .report
+            .error("1250", field.span.clone(), message, remedy);
+    }
+}
+
+fn delete(context: &mut Context<'_, '_>, plan: &mut Plan, entry: &Entry<'_>) {
+    let Some(flags) = flags(context, entry, flags::DEL, "DelService") else {
+        return;
+    };
+    let Some(field) = entry.value(0) else {
+        let message = "DelService names no service";
+        context
+            .report
+            .error("1253", entry.span.clone(), message, None);
+        return;
+    };
+    event_log(context, entry.value(2));
+    let text = context.text(field);
+    let name = match text.parse::<ServiceName>() {
+        Ok(name) => name,
+        Err(error) => {
+            context
+                .report
+                .error("1014", field.span.clone(), error.to_string(), None);
+            return;
         }
-        None => {
-            let remedy = "write AddService = NAME, , SECTION".to_owned();
-            context.report.warn(
-                "unknown-key",
-                span,
-                "this means nothing in a section of services",
-                remedy,
-            );
-        }
+    };
+    let added = plan
+        .services
+        .iter()
+        .any(|service| service.name.folded() == name.folded());
+    if added {
+        let message = format!("'{name}' is added by this file too, and stays");
+        context
+            .report
+            .warn("1212", field.span.clone(), message, None);
+        return;
+    }
+    let known = plan
+        .removed
+        .iter()
+        .any(|known| known.name.folded() == name.folded());
+    if !known {
+        let span = context.span(field.span.clone());
+        plan.removed.push(Removed { name, flags, span });
     }
 }
 
 /// The same service may be named by several models.
-fn insert(context: &mut Context<'_, '_, '_>, plan: &mut Plan, service: Service) {
+fn insert(context: &mut Context<'_, '_>, plan: &mut Plan, service: Service) {
     let known = plan
         .services
         .iter()
@@ -119,20 +189,9 @@ fn insert(context: &mut Context<'_, '_, '_>, plan: &mut Plan, service: Service) 
     }
 }
 
-fn add(context: &mut Context<'_, '_, '_>, entry: &Entry<'_>) -> Option<Service> {
-    let flags = match entry.value(1) {
-        Some(field) => {
-            let flags = context.number(field)?;
-            if flags & !flags::ALL != 0 {
-                let message = format!("AddService has no flags {:#x}", flags & !flags::ALL);
-                context
-                    .report
-                    .warn("1085", field.span.clone(), message, None);
-            }
-            flags
-        }
-        None => 0,
-    };
+fn add(context: &mut Context<'_, '_>, entry: &Entry<'_>) -> Option<Service> {
+    let flags = flags(context, entry, flags::ADD, "AddService")?;
+    event_log(context, entry.value(4));
     let Some(name_field) = entry.value(0) else {
         // `AddService = ,2`: the device needs no driver.
         if flags & flags::ASSOCSERVICE == 0 {
@@ -157,13 +216,8 @@ fn add(context: &mut Context<'_, '_, '_>, entry: &Entry<'_>) -> Option<Service> 
     };
     let section = context.text(section_field);
     if !context.document.has(&section) {
-        let message = format!("there is no section [{section}]");
-        context.report.error(
-            "2006",
-            section_field.span.clone(),
-            message,
-            format!("add [{section}] with ServiceType and so on"),
-        );
+        let remedy = format!("add [{section}] with ServiceType and so on");
+        context.no_section("2006", section_field, &section, remedy);
         return None;
     }
     let name = context.text(name_field);
@@ -201,9 +255,12 @@ fn add(context: &mut Context<'_, '_, '_>, entry: &Entry<'_>) -> Option<Service> 
     no_effect(context, &section);
     let start = start_type(context, &section);
     error_control(context, &section);
-    let program = binary(context, &section);
+    let program = command::read(context, &section);
     let account = account(context, &section);
-    let (protocol, follow, linger) = parameters(context, &section);
+    let mut registry = Registry::default();
+    registry::read(context, &section, &mut registry);
+    let mut parameters = registry.values;
+    let settings = settings::take(&mut context.report, &mut parameters);
     let (program, arguments) = program?;
     Some(Service {
         name: parsed.ok()?,
@@ -215,38 +272,34 @@ fn add(context: &mut Context<'_, '_, '_>, entry: &Entry<'_>) -> Option<Service> 
         account,
         depends: depends(context, &section),
         triggers: trigger::all(context, &section),
+        failure: failure::read(context, &section),
         security: security(context, &section),
-        protocol,
-        follow,
-        linger,
-        span: name_field.span.clone(),
+        settings,
+        parameters,
+        span: context.span(name_field.span.clone()),
     })
 }
 
 /// The first value of a key of a section.
-fn field<'d, 't>(context: &Context<'d, 't, '_>, section: &str, key: &str) -> Option<&'d Field<'t>> {
+fn field<'d, 't>(context: &Context<'d, 't>, section: &str, key: &str) -> Option<&'d Field<'t>> {
     context
         .document
         .entry(section, key)
         .and_then(|entry| entry.value(0))
 }
 
-fn value_span(context: &Context<'_, '_, '_>, section: &str, key: &str) -> std::ops::Range<usize> {
+fn value_span(context: &Context<'_, '_>, section: &str, key: &str) -> std::ops::Range<usize> {
     field(context, section, key).map_or(0..0, |field| field.span.clone())
 }
 
-fn text(context: &mut Context<'_, '_, '_>, section: &str, key: &str) -> Option<String> {
+fn text(context: &mut Context<'_, '_>, section: &str, key: &str) -> Option<String> {
     let field = field(context, section, key)?;
     Some(context.text(field))
 }
 
 /// Reports a key that a service cannot be without.
-fn missing(context: &mut Context<'_, '_, '_>, section: &str, key: &str) {
-    let span = context
-        .document
-        .named(section)
-        .next()
-        .map_or(0..0, |section| section.span.clone());
+fn missing(context: &mut Context<'_, '_>, section: &str, key: &str) {
+    let span = context.header(section);
     let example = match key {
         "ServiceType" => "write ServiceType = 0x10",
         "StartType" => "write StartType = 3",
@@ -259,30 +312,38 @@ fn missing(context: &mut Context<'_, '_, '_>, section: &str, key: &str) {
         .error("1013", span, message, example.to_owned());
 }
 
-fn required(context: &mut Context<'_, '_, '_>, section: &str, key: &str) -> Option<u32> {
-    match field(context, section, key) {
-        Some(field) => context.number(field),
-        None => {
-            missing(context, section, key);
-            None
-        }
+/// The first value of a key that a service cannot be without.
+pub(crate) fn required_field<'d, 't>(
+    context: &mut Context<'d, 't>,
+    section: &str,
+    key: &str,
+) -> Option<&'d Field<'t>> {
+    let field = field(context, section, key);
+    if field.is_none() {
+        missing(context, section, key);
     }
+    field
 }
 
-fn no_effect(context: &mut Context<'_, '_, '_>, section: &str) {
-    for key in WITHOUT_EFFECT {
+fn required(context: &mut Context<'_, '_>, section: &str, key: &str) -> Option<u32> {
+    let field = required_field(context, section, key)?;
+    context.number(field)
+}
+
+fn no_effect(context: &mut Context<'_, '_>, section: &str) {
+    for (key, why) in WITHOUT_EFFECT {
         if let Some(entry) = context.document.entry(section, key) {
             let span = entry
                 .key
                 .as_ref()
                 .map_or(entry.span.clone(), |key| key.span.clone());
-            let message = format!("{key} has no effect on this system yet");
+            let message = format!("{key} has no effect on this system: {why}");
             context.report.warn("no-effect", span, message, None);
         }
     }
 }
 
-fn start_type(context: &mut Context<'_, '_, '_>, section: &str) -> Option<StartType> {
+fn start_type(context: &mut Context<'_, '_>, section: &str) -> Option<StartType> {
     match required(context, section, "StartType")? {
         2 => Some(StartType::Auto),
         3 => Some(StartType::Demand),
@@ -299,7 +360,7 @@ fn start_type(context: &mut Context<'_, '_, '_>, section: &str) -> Option<StartT
     }
 }
 
-fn error_control(context: &mut Context<'_, '_, '_>, section: &str) {
+fn error_control(context: &mut Context<'_, '_>, section: &str) {
     if let Some(control) = required(context, section, "ErrorControl")
         && control > 3
     {
@@ -313,7 +374,7 @@ fn error_control(context: &mut Context<'_, '_, '_>, section: &str) {
     }
 }
 
-fn description(context: &mut Context<'_, '_, '_>, section: &str) -> String {
+fn description(context: &mut Context<'_, '_>, section: &str) -> String {
     let text =
         text(context, section, "Description").or_else(|| text(context, section, "DisplayName"));
     let text = text.unwrap_or_default();
@@ -326,99 +387,7 @@ fn description(context: &mut Context<'_, '_, '_>, section: &str) -> String {
     line.trim().to_owned()
 }
 
-/// The program and its arguments.
-fn binary(context: &mut Context<'_, '_, '_>, section: &str) -> Option<(Place, Vec<String>)> {
-    let Some(field) = field(context, section, "ServiceBinary") else {
-        missing(context, section, "ServiceBinary");
-        return None;
-    };
-    let value = context.value(field);
-    let read = split(&value).and_then(|(program, arguments)| Ok((place::of(&program)?, arguments)));
-    match read {
-        Ok(read) => Some(read),
-        Err((message, remedy)) => {
-            context
-                .report
-                .error("1254", field.span.clone(), message, remedy);
-            None
-        }
-    }
-}
-
-/// Cuts a command line: the program first, in quotes if it has blanks; no shorter path is ever tried.
-fn split(value: &Value) -> Result<(Value, Vec<String>), place::Refusal> {
-    // A directory id is one character of a private use area while the line is cut.
-    const DIRID: char = '\u{f8ff}';
-    let mut dirids = Vec::new();
-    let line: String = value
-        .parts
-        .iter()
-        .map(|part| match part {
-            Part::Text(text) => text.replace(DIRID, "\u{fffd}"),
-            Part::Dirid(id) => {
-                dirids.push(*id);
-                DIRID.to_string()
-            }
-        })
-        .collect();
-    let mut words: Vec<String> = Vec::new();
-    let mut chars = line.trim().chars().peekable();
-    while chars.peek().is_some() {
-        let mut word = String::new();
-        let mut quoted = false;
-        while let Some(&c) = chars.peek() {
-            if c == ' ' && !quoted {
-                break;
-            }
-            chars.next();
-            match c {
-                '"' => quoted = !quoted,
-                // As the C runtime of Windows reads it: \" is a quote within a word.
-                '\\' if chars.peek() == Some(&'"') && !words.is_empty() => {
-                    word.extend(chars.next())
-                }
-                c => word.push(c),
-            }
-        }
-        if quoted {
-            return Err((
-                "the command line has a quote without its end".to_owned(),
-                None,
-            ));
-        }
-        words.push(word);
-        while chars.peek() == Some(&' ') {
-            chars.next();
-        }
-    }
-    let mut words = words.into_iter();
-    let program = words.next().unwrap_or_default();
-    let mut parts = Vec::new();
-    let mut ids = dirids.into_iter();
-    for (number, text) in program.split(DIRID).enumerate() {
-        if number > 0 {
-            parts.extend(ids.next().map(Part::Dirid));
-        }
-        if !text.is_empty() {
-            parts.push(Part::Text(text.to_owned()));
-        }
-    }
-    let arguments: Vec<String> = words.collect();
-    if arguments.iter().any(|argument| argument.contains(DIRID)) {
-        let remedy = "the program finds its folder by its own path".to_owned();
-        return Err((
-            "a directory id in an argument is not replaced".to_owned(),
-            Some(remedy),
-        ));
-    }
-    let program = Value {
-        parts,
-        span: value.span.clone(),
-    };
-    Ok((program, arguments))
-}
-
-fn account(context: &mut Context<'_, '_, '_>, section: &str) -> Account {
+fn account(context: &mut Context<'_, '_>, section: &str) -> Account {
     let own = match field(context, section, "ServiceSidType") {
         Some(field) => context.number(field).is_some_and(|kind| kind != 0),
         None => false,
@@ -427,34 +396,44 @@ fn account(context: &mut Context<'_, '_, '_>, section: &str) -> Account {
         return Account::System;
     };
     let name = context.text(field);
+    account_of(&name, own).unwrap_or_else(|| {
+        let message = format!("'{name}' cannot name a user");
+        let remedy = "write LocalSystem, NT AUTHORITY\\LocalService, NT AUTHORITY\\NetworkService or .\\USER".to_owned();
+        context
+            .report
+            .error("1014", field.span.clone(), message, remedy);
+        Account::System
+    })
+}
+
+/// The account that a name means; `own` says that the service has a SID.
+pub(crate) fn account_of(name: &str, own: bool) -> Option<Account> {
     let short = match name.split_once('\\') {
         Some((domain, short))
             if [".", "nt authority", "nt-autorität"].contains(&fold(domain).as_str()) =>
         {
             short
         }
-        _ => name.as_str(),
+        Some(_) | None => name,
     };
-    match fold(short).as_str() {
+    Some(match fold(short).as_str() {
         "localsystem" | "system" => Account::System,
-        "localservice" | "networkservice" if own => Account::Own,
+        "localservice" | "local service" | "networkservice" | "network service" if own => {
+            Account::Own
+        }
         "localservice" | "local service" => Account::LocalService,
         "networkservice" | "network service" => Account::NetworkService,
         _ => {
             let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '@');
             if short.is_empty() || short.starts_with('-') || !short.chars().all(good) {
-                let message = format!("'{name}' cannot name a user");
-                let remedy = "write LocalSystem, NT AUTHORITY\\LocalService, NT AUTHORITY\\NetworkService or .\\USER".to_owned();
-                context
-                    .report
-                    .error("1014", field.span.clone(), message, remedy);
+                return None;
             }
             Account::User(short.to_owned())
         }
-    }
+    })
 }
 
-fn depends(context: &mut Context<'_, '_, '_>, section: &str) -> Vec<ServiceName> {
+fn depends(context: &mut Context<'_, '_>, section: &str) -> Vec<ServiceName> {
     let mut depends: Vec<ServiceName> = Vec::new();
     let Some(entry) = context.document.entry(section, "Dependencies") else {
         return depends;
@@ -478,7 +457,7 @@ fn depends(context: &mut Context<'_, '_, '_>, section: &str) -> Vec<ServiceName>
     depends
 }
 
-fn security(context: &mut Context<'_, '_, '_>, section: &str) -> Option<String> {
+fn security(context: &mut Context<'_, '_>, section: &str) -> Option<String> {
     let field = field(context, section, "Security")?;
     let text = context.text(field);
     match text.parse::<Descriptor>() {
@@ -493,74 +472,4 @@ fn security(context: &mut Context<'_, '_, '_>, section: &str) -> Option<String> 
             None
         }
     }
-}
-
-/// The values of `HKR,Parameters\Arrival`.
-fn parameters(context: &mut Context<'_, '_, '_>, section: &str) -> (Protocol, bool, Duration) {
-    let (mut protocol, mut follow, mut linger) = (Protocol::Control, false, Duration::ZERO);
-    let document = context.document;
-    let Some(entry) = document.entry(section, "AddReg") else {
-        return (protocol, follow, linger);
-    };
-    for field in entry.values.iter().filter(|field| !field.text.is_empty()) {
-        let name = context.text(field);
-        if !document.has(&name) {
-            context.report.error(
-                "1203",
-                field.span.clone(),
-                format!("there is no section [{name}]"),
-                None,
-            );
-            continue;
-        }
-        for line in document.entries(&name) {
-            let texts: Vec<String> = line
-                .values
-                .iter()
-                .map(|value| context.text(value))
-                .collect();
-            let get = |number: usize| texts.get(number).map(String::as_str).unwrap_or_default();
-            let ours = line.key.is_none()
-                && get(0).eq_ignore_ascii_case("HKR")
-                && get(1).eq_ignore_ascii_case("Parameters\\Arrival");
-            if !ours {
-                let message = "only HKR,Parameters\\Arrival is read of the registry";
-                context
-                    .report
-                    .warn("no-effect", line.span.clone(), message, None);
-                continue;
-            }
-            let span = line
-                .values
-                .get(4)
-                .map_or(line.span.clone(), |value| value.span.clone());
-            let mut wrong = |expected: &str| {
-                let message = format!("'{}' is no value of {}", get(4), get(2));
-                context
-                    .report
-                    .error("1014", span.clone(), message, format!("write {expected}"));
-            };
-            match (fold(get(2)).as_str(), fold(get(4)).as_str()) {
-                ("protocol", "exec") => protocol = Protocol::Exec,
-                ("protocol", "notify") => protocol = Protocol::Notify,
-                ("protocol", "control") => protocol = Protocol::Control,
-                ("protocol", _) => wrong("exec, notify or control"),
-                ("follow", "0" | "0x0") => follow = false,
-                ("follow", "1" | "0x1") => follow = true,
-                ("follow", _) => wrong("0 or 1"),
-                ("linger", text) => match text.parse::<u32>() {
-                    Ok(ms) => linger = Duration::from_millis(ms.into()),
-                    Err(_) => wrong("a number of milliseconds"),
-                },
-                (other, _) => {
-                    let message = format!("there is no value '{other}' of Parameters\\Arrival");
-                    let remedy = "the values are Protocol, Follow and Linger".to_owned();
-                    context
-                        .report
-                        .error("1014", line.span.clone(), message, remedy);
-                }
-            }
-        }
-    }
-    (protocol, follow, linger)
 }

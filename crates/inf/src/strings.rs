@@ -77,6 +77,11 @@ impl<'t> Strings<'t> {
         self.values.get(&fold(token)).map(|(_, value)| *value)
     }
 
+    /// Every value.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &'t str> {
+        self.values.values().map(|(_, value)| *value)
+    }
+
     /// The tokens whose value is this, without case; for names of GUIDs.
     pub fn tokens_of(&self, value: &str) -> Vec<String> {
         let same = self

@@ -292,6 +292,10 @@ impl<'t> Reader<'t, '_> {
         if let Some(key) = &key {
             end = end.max(key.span.end);
         }
+        // Nothing but a line that goes on, and nothing in the next.
+        if key.is_none() && matches!(values.as_slice(), [only] if only.span.is_empty()) {
+            return;
+        }
         let span = start..end.max(start);
         match &mut self.section {
             Some(section) => section.entries.push(Entry { key, values, span }),

@@ -24,6 +24,10 @@ pub struct Target {
     pub product: u32,
     /// The LANGID of the strings; none means the undecorated ones.
     pub language: Option<u16>,
+    /// Whether every trigger of Windows can be watched; else those that cannot are errors.
+    pub any_trigger: bool,
+    /// Whether the file is to be good for Windows too: what only Windows asks for is reported.
+    pub windows: bool,
 }
 
 /// Conditions on Windows are judged as if by Windows 11 24H2.
@@ -43,6 +47,8 @@ impl Target {
             version: VERSION,
             product: 1,
             language: None,
+            any_trigger: true,
+            windows: false,
         }
     }
 

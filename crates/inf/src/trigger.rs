@@ -2,40 +2,38 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | TriggerType | 1, SERVICE_TRIGGER_TYPE_DEVICE_INTERFACE_ARRIVAL |
-//! | Action | 1, SERVICE_TRIGGER_ACTION_SERVICE_START |
-//! | SubType | the interface class, a GUID in braces |
-//! | DataItem | 2, "hardware or compatible id"; may be repeated, any of them will do |
+//! | TriggerType | 1 to 7, 20, 30: SERVICE_TRIGGER_TYPE_* |
+//! | Action | 1 start, 2 stop |
+//! | SubType | a GUID in braces |
+//! | DataItem | type, data; may be repeated, any of them will do |
 //!
-//! Other types and actions of Windows are refused: a service that would never be started must not look
-//! installed.
+//! | type of a data item | data |
+//! |---|---|
+//! | 1 BINARY | bytes of two hexadecimal digits: `1,0a,ff` |
+//! | 2 STRING | a text; several make one multistring: `2,"500","UDP"` |
+//! | 3 LEVEL | a number up to 255 |
+//! | 4 KEYWORD_ANY, 5 KEYWORD_ALL | a number of 64 bits, or its eight bytes |
+//!
+//! Microsoft documents type 1 alone, and of its data items STRING alone; the forms of the others are those
+//! that INF files have for such values elsewhere. Which combinations there are, says
+//! [`arrival_model::service_trigger`].
 //!
 //! Source: Microsoft, "INF AddService Directive", AddTrigger.
 
-use arrival_model::trigger::{DeviceTrigger, FoldedId, Wait};
+use arrival_model::service_trigger::{
+    Action, DataItem, DataType, MOST, ServiceTrigger, TriggerError, TriggerType,
+};
 
-use crate::install::Context;
-use crate::syntax::Entry;
+use crate::context::Context;
+use crate::plan::Trigger;
+use crate::registry;
+use crate::syntax::{Entry, Field};
 
 const KEYS: [&str; 4] = ["TriggerType", "Action", "SubType", "DataItem"];
 
-/// The most triggers of a service and items of a trigger ([MS-SCMR] 2.2.52 to 2.2.54).
-const MOST: usize = 64;
-
-/// The types of triggers that Windows has and this system has not (winsvc.h).
-const OTHERS: [(u32, &str); 7] = [
-    (2, "IP_ADDRESS_AVAILABILITY"),
-    (3, "DOMAIN_JOIN"),
-    (4, "FIREWALL_PORT_EVENT"),
-    (5, "GROUP_POLICY"),
-    (6, "NETWORK_ENDPOINT"),
-    (7, "CUSTOM_SYSTEM_STATE_CHANGE"),
-    (20, "CUSTOM"),
-];
-
 /// The triggers of a service-install-section.
-pub(crate) fn all(context: &mut Context<'_, '_, '_>, section: &str) -> Vec<DeviceTrigger> {
-    let mut triggers: Vec<DeviceTrigger> = Vec::new();
+pub(crate) fn all(context: &mut Context<'_, '_>, section: &str) -> Vec<Trigger> {
+    let mut triggers: Vec<Trigger> = Vec::new();
     let document = context.document;
     let entries = document
         .entries(section)
@@ -46,13 +44,8 @@ pub(crate) fn all(context: &mut Context<'_, '_, '_>, section: &str) -> Vec<Devic
     {
         let name = context.text(field);
         if !document.has(&name) {
-            let message = format!("there is no section [{name}]");
-            context.report.error(
-                "1203",
-                field.span.clone(),
-                message,
-                format!("add [{name}] with TriggerType and so on"),
-            );
+            let remedy = format!("add [{name}] with TriggerType and so on");
+            context.no_section("1203", field, &name, remedy);
             continue;
         }
         if triggers.len() == MOST {
@@ -62,16 +55,21 @@ pub(crate) fn all(context: &mut Context<'_, '_, '_>, section: &str) -> Vec<Devic
                 .error("1014", field.span.clone(), message, None);
             break;
         }
-        if let Some(trigger) = one(context, &name)
-            && !triggers.contains(&trigger)
+        if let Some(form) = one(context, &name)
+            && !triggers.iter().any(|known| known.form == form)
         {
-            triggers.push(trigger);
+            let span = context.span(field.span.clone());
+            triggers.push(Trigger {
+                section: name,
+                form,
+                span,
+            });
         }
     }
     triggers
 }
 
-fn one(context: &mut Context<'_, '_, '_>, section: &str) -> Option<DeviceTrigger> {
+fn one(context: &mut Context<'_, '_>, section: &str) -> Option<ServiceTrigger> {
     context.unknown_keys(section, &KEYS);
     let document = context.document;
     let mut get = |key: &str, example: &str| {
@@ -79,10 +77,7 @@ fn one(context: &mut Context<'_, '_, '_>, section: &str) -> Option<DeviceTrigger
             .entry(section, key)
             .and_then(|entry| entry.value(0));
         if field.is_none() {
-            let span = document
-                .named(section)
-                .next()
-                .map_or(0..0, |section| section.span.clone());
+            let span = context.header(section);
             let message = format!("the trigger [{section}] has no {key}");
             context
                 .report
@@ -90,85 +85,186 @@ fn one(context: &mut Context<'_, '_, '_>, section: &str) -> Option<DeviceTrigger
         }
         field
     };
-    let (kind, action) = (get("TriggerType", "1"), get("Action", "1"));
-    let class = get("SubType", "{GUID of an interface class}");
-    let number = kind.and_then(|field| Some((field, context.number(field)?)));
-    if let Some((field, number)) = number.filter(|(_, number)| *number != 1) {
-        let known = OTHERS.iter().find(|(known, _)| *known == number);
-        let message = match known {
-            Some((_, name)) => format!("triggers of type {number}, {name}, cannot be watched yet"),
-            None => format!("there is no trigger type {number}"),
-        };
-        context.report.error(
-            "unsupported-trigger",
-            field.span.clone(),
-            message,
-            "write TriggerType = 1".to_owned(),
-        );
-    }
-    let does = action.and_then(|field| Some((field, context.number(field)?)));
-    if let Some((field, does)) = does.filter(|(_, does)| *does != 1) {
-        let message = match does {
-            2 => "a device that arrives cannot stop a service".to_owned(),
-            _ => format!("there is no action {does}"),
-        };
-        context.report.error(
-            "unsupported-trigger",
-            field.span.clone(),
-            message,
-            "write Action = 1".to_owned(),
-        );
-    }
-    let class = class.and_then(|field| context.guid(field));
-    let mut ids: Vec<FoldedId> = Vec::new();
+    let (kind_field, action_field) = (get("TriggerType", "1"), get("Action", "1"));
+    let subtype_field = get("SubType", "{GUID of an interface class}");
+    let kind = kind_field.and_then(|field| {
+        let number = context.number(field)?;
+        let kind = TriggerType::from_raw(number);
+        if kind.is_none() {
+            let message = format!("there is no trigger type {number}");
+            let remedy = "write 1 to 7 or 20: 1 is the arrival of a device".to_owned();
+            context
+                .report
+                .error("1014", field.span.clone(), message, remedy);
+        }
+        kind
+    });
+    let action = action_field.and_then(|field| {
+        let number = context.number(field)?;
+        let action = Action::from_raw(number);
+        if action.is_none() {
+            let message = format!("there is no action {number}");
+            let remedy = "write 1 (start) or 2 (stop)".to_owned();
+            context
+                .report
+                .error("1014", field.span.clone(), message, remedy);
+        }
+        action
+    });
+    let subtype = subtype_field.and_then(|field| context.guid(field));
+    let mut items: Vec<DataItem> = Vec::new();
+    let mut places = Vec::new();
     for entry in document
         .entries(section)
         .filter(|entry| entry.is("DataItem"))
     {
-        if let Some(id) = item(context, entry)
-            && !ids.contains(&id)
+        if let Some(item) = item(context, entry, kind)
+            && !items.contains(&item)
         {
-            ids.push(id);
+            items.push(item);
+            places.push(entry.span.clone());
         }
     }
-    if ids.len() > MOST {
-        let span = document
-            .named(section)
-            .next()
-            .map_or(0..0, |section| section.span.clone());
-        context.report.error(
-            "1014",
-            span,
-            format!("a trigger has at most {MOST} data items"),
-            None,
-        );
-    }
-    Some(DeviceTrigger {
-        class: class?,
-        ids,
-        ancestors: false,
-        wait: Wait::Usable,
-    })
-}
-
-fn item(context: &mut Context<'_, '_, '_>, entry: &Entry<'_>) -> Option<FoldedId> {
-    let (Some(kind), Some(data)) = (entry.value(0), entry.value(1)) else {
-        let remedy = "write DataItem = 2, \"USB\\VID_0547&PID_1002\"".to_owned();
-        context.report.error(
-            "1006",
-            entry.span.clone(),
-            "a data item has a type and data",
-            remedy,
-        );
-        return None;
+    let trigger = ServiceTrigger {
+        kind: kind?,
+        action: action?,
+        subtype: subtype?,
+        items,
     };
-    if context.number(kind)? != 2 {
-        let message = "a device trigger has data items of type 2, SERVICE_TRIGGER_DATA_TYPE_STRING";
+    if let Err(error) = trigger.check() {
+        let span = match &error {
+            TriggerError::Subtype { .. } => subtype_field.map(|field| field.span.clone()),
+            TriggerError::Action(_) => action_field.map(|field| field.span.clone()),
+            TriggerError::NoItem(_) | TriggerError::Items => None,
+            // The first item that would not do alone.
+            TriggerError::Item { .. } | TriggerError::Bytes { .. } => {
+                let bad = trigger.items.iter().position(|item| {
+                    let items = vec![item.clone()];
+                    let alone = ServiceTrigger {
+                        items,
+                        ..trigger.clone()
+                    };
+                    alone.check().is_err()
+                });
+                bad.and_then(|bad| places.get(bad).cloned())
+            }
+        };
+        let span = span.unwrap_or_else(|| context.header(section));
+        let subtypes: Vec<String> = trigger
+            .kind
+            .subtypes()
+            .map(|(guid, says)| format!("{guid} ({says})"))
+            .collect();
+        let remedy = match &error {
+            TriggerError::Subtype { .. } => Some(format!("write {}", subtypes.join(" or "))),
+            TriggerError::Action(_) => Some("write Action = 1".to_owned()),
+            TriggerError::NoItem(_) => Some("add a DataItem = 2, \"...\"".to_owned()),
+            TriggerError::Item { .. } | TriggerError::Bytes { .. } | TriggerError::Items => None,
+        };
         context
             .report
-            .error("1014", kind.span.clone(), message, "write 2".to_owned());
+            .error("1014", span, error.to_string(), remedy);
         return None;
     }
-    let text = context.text(data);
-    context.id(data, text).map(|id| FoldedId::new(&id))
+    if !context.target.any_trigger && trigger.to_device().is_none() {
+        let (span, message, remedy) = if trigger.kind == TriggerType::DeviceInterfaceArrival {
+            let message = "a device that arrives would stop the service, which it never does here";
+            (action_field, message.to_owned(), "write Action = 1")
+        } else {
+            let message = format!(
+                "triggers of type {}, {}, cannot be watched yet",
+                trigger.kind.to_raw(),
+                trigger.kind.name()
+            );
+            (kind_field, message, "write TriggerType = 1")
+        };
+        let span = span.map_or(0..0, |field| field.span.clone());
+        context
+            .report
+            .error("unsupported-trigger", span, message, remedy.to_owned());
+    }
+    Some(trigger)
+}
+
+fn item(
+    context: &mut Context<'_, '_>,
+    entry: &Entry<'_>,
+    trigger: Option<TriggerType>,
+) -> Option<DataItem> {
+    let data = entry.values.get(1..).unwrap_or_default();
+    let (Some(kind), Some(first)) = (entry.value(0), data.first()) else {
+        let remedy = "write DataItem = 2, \"USB\\VID_0547&PID_1002\"".to_owned();
+        let message = "a data item has a type and data";
+        context
+            .report
+            .error("1006", entry.span.clone(), message, remedy);
+        return None;
+    };
+    let number = context.number(kind)?;
+    let Some(own) = DataType::from_raw(number) else {
+        let message = format!("there is no type {number} of a data item");
+        let remedy = "write 2 for text, 1 for bytes".to_owned();
+        context
+            .report
+            .error("1014", kind.span.clone(), message, remedy);
+        return None;
+    };
+    let item = match own {
+        DataType::String => strings(context, data, trigger)?,
+        DataType::Binary => DataItem {
+            kind: own,
+            bytes: registry::hex(context, entry, data, None)?,
+        },
+        DataType::Level => {
+            let level = context.number(first)?;
+            let Ok(level) = u8::try_from(level) else {
+                let message = format!("{level} is no level: it has one byte");
+                context
+                    .report
+                    .error("1268", first.span.clone(), message, None);
+                return None;
+            };
+            DataItem {
+                kind: own,
+                bytes: vec![level],
+            }
+        }
+        DataType::KeywordAny | DataType::KeywordAll => DataItem {
+            kind: own,
+            bytes: match data {
+                [only] => context.long_number(only)?.to_le_bytes().to_vec(),
+                bytes => registry::hex(context, entry, bytes, Some(8))?,
+            },
+        },
+    };
+    if let Err(error) = item.check() {
+        let span = first.span.start..data.last().map_or(first.span.end, |last| last.span.end);
+        context.report.error("1014", span, error.to_string(), None);
+        return None;
+    }
+    Some(item)
+}
+
+fn strings(
+    context: &mut Context<'_, '_>,
+    data: &[Field<'_>],
+    trigger: Option<TriggerType>,
+) -> Option<DataItem> {
+    let mut texts = Vec::new();
+    for field in data {
+        let text = context.text(field);
+        let text = match trigger {
+            Some(TriggerType::DeviceInterfaceArrival) => context.id(field, text)?,
+            _ => text,
+        };
+        if text.contains('\0') {
+            let message = "a text of a data item has no NUL; write several texts instead";
+            context
+                .report
+                .error("1014", field.span.clone(), message, None);
+            return None;
+        }
+        texts.push(text);
+    }
+    Some(DataItem::strings(texts.iter().map(String::as_str)))
 }

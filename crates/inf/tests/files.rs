@@ -7,8 +7,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use arrival_inf::plan::{Account, Place, Plan};
-use arrival_inf::{Target, read};
+use arrival_inf::plan::{Account, Place, Plan, Settings, Value};
+use arrival_inf::{Target, read_package};
+use arrival_model::definition::Protocol;
 use proptest::prelude::*;
 
 /// A plan as a person would note it.
@@ -19,8 +20,11 @@ fn notes(plan: &Plan) -> String {
         version,
         devices,
         services,
+        removed,
         interfaces,
+        declared,
         files,
+        parameters,
     } = plan;
     writeln!(out, "package of '{provider}', version '{version}'").unwrap();
     for device in devices {
@@ -57,12 +61,35 @@ fn notes(plan: &Plan) -> String {
             service.arguments
         )
         .unwrap();
+        let settings = &service.settings;
+        let protocol = settings.protocol.unwrap_or(Protocol::Control);
         writeln!(
             out,
-            "    start {:?}, protocol {:?}, follow {}, linger {:?}",
-            service.start, service.protocol, service.follow, service.linger
+            "    start {:?}, protocol {protocol:?}, follow {}, linger {:?}",
+            service.start, settings.follow, settings.linger
         )
         .unwrap();
+        let plain = Settings {
+            protocol: settings.protocol,
+            follow: settings.follow,
+            linger: settings.linger,
+            ..Settings::default()
+        };
+        if *settings != plain {
+            writeln!(out, "    {settings:?}").unwrap();
+        }
+        if let Some(failure) = &service.failure {
+            writeln!(
+                out,
+                "    after a failure {:?}: {:?}",
+                failure.actions,
+                failure.policy()
+            )
+            .unwrap();
+        }
+        for value in &service.parameters {
+            writeln!(out, "    parameter {}", parameter(value)).unwrap();
+        }
         for depends in &service.depends {
             writeln!(out, "    after {depends}").unwrap();
         }
@@ -70,8 +97,23 @@ fn notes(plan: &Plan) -> String {
             writeln!(out, "    security {security}").unwrap();
         }
         for trigger in &service.triggers {
-            let ids: Vec<&str> = trigger.ids.iter().map(|id| id.as_str()).collect();
-            writeln!(out, "    trigger {} {}", trigger.class, ids.join(" | ")).unwrap();
+            writeln!(out, "    {} [{}]", trigger.form, trigger.section).unwrap();
+        }
+    }
+    for one in removed {
+        writeln!(
+            out,
+            "without the service {}, flags {:#x}",
+            one.name, one.flags
+        )
+        .unwrap();
+    }
+    for class in declared {
+        writeln!(out, "declares the class {class}").unwrap();
+    }
+    for own in parameters {
+        for value in &own.values {
+            writeln!(out, "parameter of [{}]: {}", own.section, parameter(value)).unwrap();
         }
     }
     for interface in interfaces {
@@ -91,8 +133,17 @@ fn notes(plan: &Plan) -> String {
     out
 }
 
+fn parameter(value: &Value) -> String {
+    format!("{}\\{} = {:?}", value.key, value.name, value.data)
+}
+
 fn said(name: &str, bytes: &[u8]) -> String {
-    let read = read(Path::new(name), bytes, &Target::amd64());
+    let mut target = Target::amd64();
+    // What only Windows asks for is asked for in the files that are about it.
+    target.windows = name.starts_with("windows-");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/package");
+    let mut open = |name: &str| fs::read(package.join(name.to_ascii_lowercase())).ok();
+    let read = read_package(Path::new(name), bytes, &target, &mut open);
     let mut text = match &read.plan {
         Some(plan) => notes(plan),
         None => "installs nothing\n".to_owned(),
@@ -166,7 +217,7 @@ fn the_sample_sections_of_both_language_versions_mean_the_same_service() {
     let pages = [include_str!("mission/en.md"), include_str!("mission/ja.md")];
     let read = pages.map(|page| {
         let text = around(&sample(page));
-        let read = read(Path::new("oemsvc.inf"), text.as_bytes(), &Target::amd64());
+        let read = arrival_inf::read(Path::new("oemsvc.inf"), text.as_bytes(), &Target::amd64());
         let told: Vec<String> = read
             .problems
             .iter()
@@ -182,7 +233,8 @@ fn the_sample_sections_of_both_language_versions_mean_the_same_service() {
              service oemsvc (), flags 0x0\n    \
              runs the package's oemsvc.exe [] as root\n    \
              start Demand, protocol Control, follow false, linger 0ns\n    \
-             trigger {573e8c73-0cb4-4471-a1bf-fab26c31d384} USB\\VID_0547&PID_1002\n\
+             start when a device interface of {573e8c73-0cb4-4471-a1bf-fab26c31d384} arrives: USB\\VID_0547&PID_1002 \
+             [UserSvc_AddTrigger]\n\
              file oemsvc.exe -> oemsvc.exe\n"
         );
     }
@@ -217,7 +269,7 @@ proptest! {
                 _ => bytes.truncate(at),
             }
         }
-        let read = read(Path::new("x.inf"), &bytes, &Target::amd64());
+        let read = arrival_inf::read(Path::new("x.inf"), &bytes, &Target::amd64());
         prop_assert_eq!(read.plan.is_none(), read.problems.iter().any(|problem| problem.is_error()));
     }
 }
