@@ -105,7 +105,7 @@ pub(crate) enum Command {
     /// Forbid services to be started; what runs goes on
     #[command(after_help = examples::DISABLE)]
     Disable(SomeNames),
-    /// Look for mistakes in definitions, without a manager
+    /// Look for mistakes in definitions, classes and INFs, without a manager
     #[command(after_help = examples::CHECK)]
     Check(Files),
     /// Install the services of a package that an INF file describes
@@ -117,6 +117,12 @@ pub(crate) enum Command {
     /// Show the installed packages
     #[command(after_help = examples::PACKAGES)]
     Packages,
+    /// Check, lay out and explain INF files, without a manager
+    #[command(subcommand, after_help = examples::INF)]
+    Inf(Inf),
+    /// Write a service as a definition, an INF or a registry file
+    #[command(after_help = examples::EXPORT)]
+    Export(Export),
     /// Have the manager read its files again now
     #[command(after_help = examples::RELOAD)]
     Reload,
@@ -276,6 +282,83 @@ pub(crate) struct Install {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) target: InfTarget,
+}
+
+/// What an INF is compared with.
+#[derive(Debug, Args)]
+pub(crate) struct InfTarget {
+    /// The architecture in Windows' or Linux' words, instead of this machine's
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<String>,
+    /// The version of Windows that decorations are compared with
+    #[arg(long, value_name = "MAJOR.MINOR.BUILD")]
+    pub(crate) os: Option<String>,
+    /// The language of the strings, a LANGID such as 0407, instead of the file's main one
+    #[arg(long, value_name = "LANGID")]
+    pub(crate) language: Option<String>,
+}
+
+/// What to do with INF files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inf {
+    /// Say what is wrong with INF files
+    #[command(after_help = examples::INF_CHECK)]
+    Check {
+        /// The files
+        #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+        /// Report what only Windows asks for too
+        #[arg(long)]
+        windows: bool,
+        #[command(flatten)]
+        target: InfTarget,
+    },
+    /// Lay out INF files in one way
+    #[command(after_help = examples::INF_FMT)]
+    Fmt {
+        /// The files, which are changed in place
+        #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+        /// Change nothing, and say which files would be changed
+        #[arg(long)]
+        check: bool,
+    },
+    /// Say what an INF would do on this machine, and for which of its devices
+    #[command(after_help = examples::INF_EXPLAIN)]
+    Explain {
+        /// The file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        target: InfTarget,
+    },
+}
+
+/// An export.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The service; or a definition, INF or registry file, if it has a slash or an ending
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) form: Form,
+}
+
+/// The form to write.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Form {
+    /// As a definition
+    #[arg(long)]
+    pub(crate) toml: bool,
+    /// As an INF
+    #[arg(long)]
+    pub(crate) inf: bool,
+    /// As a file of the registry, with TriggerInfo
+    #[arg(long)]
+    pub(crate) reg: bool,
 }
 
 /// Any packages.

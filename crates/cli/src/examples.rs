@@ -111,6 +111,46 @@ Examples:
   arrival packages
   arrival packages --json | jq -r '.packages[].folder'";
 
+pub(crate) const INF: &str = "\
+Examples:
+  arrival inf check ./osrfx2.inf
+  arrival inf explain ./osrfx2.inf";
+
+pub(crate) const INF_CHECK: &str = "\
+Examples:
+  arrival inf check *.inf
+  arrival inf check --windows --arch arm64 ./osrfx2.inf
+  arrival inf check --json ./osrfx2.inf | jq -r '.problems[].code'
+
+Codes that are numbers are those of Microsoft's InfVerif.
+
+Exit status:
+  0 if there are no errors (warnings may be), 8 if there are";
+
+pub(crate) const INF_FMT: &str = "\
+Examples:
+  arrival inf fmt ./osrfx2.inf
+  arrival inf fmt --check *.inf
+
+Exit status:
+  0 if all is laid out so; 1 with --check if a file would be changed; 8 if a file has mistakes of grammar";
+
+pub(crate) const INF_EXPLAIN: &str = "\
+Examples:
+  arrival inf explain ./osrfx2.inf
+  arrival inf explain --json ./osrfx2.inf | jq '.devices'
+
+Exit status:
+  0 if the file could be installed, 8 if it has errors";
+
+pub(crate) const EXPORT: &str = "\
+Examples:
+  arrival export gpsd --inf > gpsd.inf
+  arrival export gpsd --reg > gpsd.reg
+  arrival export ./gpsd.reg --toml > /etc/arrival/services.d/gpsd.toml
+
+Each form reads as the same definition; what a form cannot say is refused and not left out.";
+
 pub(crate) const RELOAD: &str = "\
 Examples:
   arrival reload

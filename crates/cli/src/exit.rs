@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// Failed for any other reason.
     Failed = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
     /// `status NAME`: it is not running.
     NotRunning = 3,
     /// There is no such service or class.

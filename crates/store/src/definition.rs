@@ -42,6 +42,9 @@ pub const VARIABLES: [&str; 7] = [
     "ARRIVAL_START_REASON",
 ];
 
+/// The variable that names the file of a package's parameters.
+pub const PARAMETERS: &str = "ARRIVAL_PARAMETERS";
+
 /// Variables that the manager sets, and a definition cannot.
 const RESERVED: [&str; 6] = [
     "NOTIFY_SOCKET",
@@ -399,7 +402,8 @@ fn read_environment(
             report.error("bad-variable", key.span, message, None);
             continue;
         }
-        if RESERVED.iter().any(|reserved| name == reserved) || name.starts_with("ARRIVAL_") {
+        let reserved = RESERVED.iter().any(|reserved| name == reserved);
+        if reserved || (name.starts_with("ARRIVAL_") && name != PARAMETERS) {
             let message = format!("'{name}' is set by the manager");
             report.error("bad-variable", key.span, message, None);
             continue;

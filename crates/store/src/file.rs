@@ -55,7 +55,7 @@ pub(crate) fn read(path: &Path) -> Result<Content, String> {
 /// Replaces a file so that a reader, or a crash at any moment, finds the old or the new content.
 ///
 /// On failure nothing has changed, unless it is the folder that cannot be synced.
-pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };

@@ -18,7 +18,7 @@
 pub mod definition;
 mod document;
 mod duration;
-mod file;
+pub mod file;
 mod identity;
 pub mod journal;
 pub mod layout;

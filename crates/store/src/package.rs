@@ -101,6 +101,8 @@ pub struct Wish {
     pub services: Vec<ServiceWish>,
     /// The classes it brings.
     pub classes: Vec<ClassFile>,
+    /// Values for its services and devices, as a text that its programs read.
+    pub parameters: Option<String>,
 }
 
 /// A file to copy.
@@ -277,6 +279,25 @@ pub fn tidy(layout: &Layout) -> Result<(), PackageError> {
     Ok(())
 }
 
+/// Looks at the program of a service in the folder that a package comes from.
+///
+/// # Errors
+///
+/// Why it is none that runs here, and what to do about it.
+pub fn look(source: &Source, wish: &Wish, target: &str, service: &str) -> Result<(), String> {
+    let wished = wish
+        .files
+        .iter()
+        .find(|file| file.target.eq_ignore_ascii_case(target));
+    let Some(wished) = wished else {
+        return Err(format!(
+            "the program of '{service}', {target}, is none of the package's files"
+        ));
+    };
+    let (opened, path) = open(source, wished).map_err(|error| error.to_string())?;
+    opened.kind.check(service, &path)
+}
+
 /// The packages that count, by the order of their names.
 pub fn list(layout: &Layout) -> Vec<Package> {
     let mut packages: Vec<Package> = layout
@@ -381,6 +402,10 @@ fn stage(
     let own = staging.join(OWN);
     make(&own.join("services.d"))?;
     make(&own.join("classes.d"))?;
+    let parameters = own.join("parameters.json");
+    if let Some(text) = &wish.parameters {
+        write(&parameters, text.as_bytes())?;
+    }
     for service in &wish.services {
         let name = &service.definition.name;
         let program = match &service.program {
@@ -401,6 +426,13 @@ fn stage(
             PackageError::Refused(format!("the path {} is not UTF-8", program.display()))
         })?;
         definition.exec.insert(0, program.to_owned());
+        if wish.parameters.is_some() {
+            let path = folder.join(OWN).join("parameters.json");
+            let path = path.display().to_string();
+            definition
+                .environment
+                .insert(definition::PARAMETERS.to_owned(), path);
+        }
         let text = format!(
             "# Of the package '{}', from {}; `arrival uninstall {}` removes it.\n\n{}",
             wish.name,
@@ -470,7 +502,7 @@ impl Copier<'_> {
         if self.programs.contains_key(&folded) {
             return Ok(());
         }
-        let (mut opened, target) = self.open(wish)?;
+        let (mut opened, target) = open(self.source, wish)?;
         // Whoever wishes has looked at this too; here is where it would do harm.
         let wrong = |part: &str| {
             part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(OWN)
@@ -499,27 +531,6 @@ impl Copier<'_> {
         self.files.insert(target.clone(), digest);
         self.programs.insert(folded, (target, kind));
         Ok(())
-    }
-
-    /// The file that is meant, and where it goes: a program that the file calls `x.exe` is `x` on Linux.
-    fn open(&self, wish: &FileWish) -> Result<(Opened, String), PackageError> {
-        let without = |path: &str| {
-            let (stem, extension) = path.rsplit_once('.')?;
-            let named = !stem.is_empty() && !stem.ends_with('/');
-            (named && extension.eq_ignore_ascii_case("exe")).then(|| stem.to_owned())
-        };
-        if let Some(stem) = without(&wish.source)
-            && let Ok(opened) = self.source.open_file(&stem)
-            && opened.kind.is_program()
-        {
-            let target = without(&wish.target).unwrap_or_else(|| wish.target.clone());
-            return Ok((opened, target));
-        }
-        let opened = self
-            .source
-            .open_file(&wish.source)
-            .map_err(PackageError::Refused)?;
-        Ok((opened, wish.target.clone()))
     }
 
     /// Copies the bytes; nothing else of the source goes with them.
@@ -558,6 +569,26 @@ impl Copier<'_> {
             .map_err(failed("change the mode of", path))?;
         Ok(hex(&hash.finalize()))
     }
+}
+
+/// The file that is meant, and where it goes: a program that the file calls `x.exe` is `x` on Linux.
+fn open(source: &Source, wish: &FileWish) -> Result<(Opened, String), PackageError> {
+    let without = |path: &str| {
+        let (stem, extension) = path.rsplit_once('.')?;
+        let named = !stem.is_empty() && !stem.ends_with('/');
+        (named && extension.eq_ignore_ascii_case("exe")).then(|| stem.to_owned())
+    };
+    if let Some(stem) = without(&wish.source)
+        && let Ok(opened) = source.open_file(&stem)
+        && opened.kind.is_program()
+    {
+        let target = without(&wish.target).unwrap_or_else(|| wish.target.clone());
+        return Ok((opened, target));
+    }
+    let opened = source
+        .open_file(&wish.source)
+        .map_err(PackageError::Refused)?;
+    Ok((opened, wish.target.clone()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -111,6 +111,7 @@ fn wish() -> Wish {
             program: Program::Package("bin/blinkd".to_owned()),
         }],
         classes: Vec::new(),
+        parameters: None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! | file | is read as |
 //! |---|---|
 //! | `arrivald.toml` | settings |
+//! | `.inf`, `.inx` | an INF, with the files of its folder that it includes |
+//! | `.reg` | services in the text form of the registry |
 //! | in a folder `classes.d`, or with a table `[class]` | a class |
 //! | any other | a definition |
 
@@ -13,10 +15,13 @@ use std::process::{Command, Stdio};
 
 use arrival_client::Problem;
 use arrival_store::lint::{self, Machine};
+use arrival_store::package::{self, Program};
 use arrival_store::store::{Store, parse_class};
 use arrival_store::{Diagnostic, Layout, Settings};
 use serde::Serialize;
 
+use super::install::this_machine;
+use super::wish::ready;
 use super::{Outcome, Place};
 use crate::exit::{Exit, Failure};
 use crate::screen::{BAD, GOOD, NOTABLE, Screen};
@@ -25,13 +30,59 @@ use crate::text::count;
 /// The most bytes of a file that a person writes; the manager takes no more either.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
-/// The answer for programs.
+/// What is wrong with some files.
+pub(super) struct Summary<'p> {
+    problems: &'p [Diagnostic],
+    files: u64,
+}
+
+/// The same for programs.
 #[derive(Serialize)]
 struct Found {
     problems: Vec<Problem>,
     files: u64,
     errors: u64,
     warnings: u64,
+}
+
+impl<'p> Summary<'p> {
+    pub(super) fn of(problems: &'p [Diagnostic], files: u64) -> Self {
+        Summary { problems, files }
+    }
+
+    /// Shows it; the status is that of the worst.
+    pub(super) fn write(self, screen: &mut Screen<'_>) -> Outcome {
+        let Summary { problems, files } = self;
+        let errors = problems.iter().filter(|problem| problem.is_error()).count() as u64;
+        let warnings = problems.len() as u64 - errors;
+        if screen.json {
+            screen.value(&Found {
+                problems: problems.iter().map(to_problem).collect(),
+                files,
+                errors,
+                warnings,
+            })?;
+        } else {
+            write_problems(screen, problems)?;
+            let style = match (errors, warnings) {
+                (0, 0) => GOOD,
+                (0, _) => NOTABLE,
+                _ => BAD,
+            };
+            writeln!(
+                screen,
+                "{style}{}, {}{style:#} in {}",
+                count(errors, "error"),
+                count(warnings, "warning"),
+                count(files, "file")
+            )?;
+        }
+        Ok(if errors > 0 {
+            Exit::BadInput
+        } else {
+            Exit::Done
+        })
+    }
 }
 
 /// `arrival check [FILE...]`.
@@ -51,35 +102,7 @@ pub(super) fn check(place: &Place, screen: &mut Screen<'_>, files: &[PathBuf]) -
     } else {
         named(layout, files)
     };
-    let errors = problems.iter().filter(|problem| problem.is_error()).count() as u64;
-    let warnings = problems.len() as u64 - errors;
-    if screen.json {
-        screen.value(&Found {
-            problems: problems.iter().map(to_problem).collect(),
-            files: looked_at,
-            errors,
-            warnings,
-        })?;
-    } else {
-        write_problems(screen, &problems)?;
-        let style = match (errors, warnings) {
-            (0, 0) => GOOD,
-            (0, _) => NOTABLE,
-            _ => BAD,
-        };
-        writeln!(
-            screen,
-            "{style}{}, {}{style:#} in {}",
-            count(errors, "error"),
-            count(warnings, "warning"),
-            count(looked_at, "file")
-        )?;
-    }
-    Ok(if errors > 0 {
-        Exit::BadInput
-    } else {
-        Exit::Done
-    })
+    Summary::of(&problems, looked_at).write(screen)
 }
 
 /// All files of a root: how many were looked at, and what is wrong with them.
@@ -122,12 +145,83 @@ fn named(layout: Layout, files: &[PathBuf]) -> (u64, Vec<Diagnostic>) {
     store.load();
     let mut problems = Vec::new();
     for path in files {
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        if extension == "inf" || extension == "inx" {
+            problems.extend(inf(path, &store));
+            continue;
+        }
+        if extension == "reg" {
+            problems.extend(registry(path));
+            continue;
+        }
         match read(path) {
             Ok(text) => problems.extend(one(path, &text, &store)),
             Err(message) => problems.push(Diagnostic::file(path, "unreadable", message)),
         }
     }
     (files.len() as u64, problems)
+}
+
+/// An INF: its grammar, what it means for this root, and whether its services can live here.
+fn inf(path: &Path, store: &Store) -> Vec<Diagnostic> {
+    // Nothing is taken from the folder: whoever may write to it does not matter.
+    let ready = match ready(store.layout(), path, true, &this_machine()) {
+        Ok(ready) => ready,
+        Err(failure) => return vec![Diagnostic::file(path, "unreadable", failure.to_string())],
+    };
+    let mut problems = ready.problems;
+    let services = ready.wish.iter().flat_map(|wish| &wish.services);
+    for service in services {
+        let mut definition = service.definition.clone();
+        let program = match &service.program {
+            Program::Machine(program) => program.display().to_string(),
+            Program::Package(target) => format!("/{target}"),
+        };
+        definition.exec.insert(0, program);
+        let text = arrival_store::definition::write(&definition);
+        let told = on_this_machine(path, &text, store).into_iter();
+        // The text is not the author's: what is said is about the file as a whole.
+        let packaged = matches!(service.program, Program::Package(_));
+        problems.extend(
+            told.filter(|one| !(packaged && one.code == "no-program"))
+                .filter(|one| {
+                    !["runs-as-root", "undefined-class", "name-differs"].contains(&&*one.code)
+                })
+                .map(|one| Diagnostic {
+                    line: 0,
+                    column: 0,
+                    excerpt: None,
+                    message: format!("service '{}': {}", definition.name, one.message),
+                    ..one
+                }),
+        );
+    }
+    if let Some(wish) = &ready.wish {
+        for service in &wish.services {
+            if let Program::Package(target) = &service.program
+                && let Err(message) = package::look(
+                    &ready.source,
+                    wish,
+                    target,
+                    service.definition.name.as_str(),
+                )
+            {
+                problems.push(Diagnostic::file(path, "no-program", message));
+            }
+        }
+    }
+    problems
+}
+
+fn registry(path: &Path) -> Vec<Diagnostic> {
+    match std::fs::read(path) {
+        Ok(bytes) => arrival_inf::reg::read(path, &bytes).problems,
+        Err(error) => vec![Diagnostic::file(
+            path,
+            "unreadable",
+            format!("cannot read the file: {error}"),
+        )],
+    }
 }
 
 fn one(path: &Path, text: &str, store: &Store) -> Vec<Diagnostic> {

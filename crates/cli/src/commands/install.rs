@@ -2,33 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrival_client::{Connection, ErrorKind, Win32Error};
-use arrival_inf::plan::{self, Account, Place as Location, Plan, Service as PlanService, flags};
-use arrival_inf::{Target, read};
-use arrival_model::class::{ClassFile, ClassHeader, Classes, is_class_name};
-use arrival_model::definition::Definition;
-use arrival_model::trigger::{DeviceTrigger, Trigger};
-use arrival_store::lock::LockError;
-use arrival_store::package::source::Source;
-use arrival_store::package::{
-    self, FileWish, Installed, Package, PackageError, Program, ServiceWish, Wish,
-};
-use arrival_store::store::{Store, devices_with, name_of};
-use arrival_store::{Diagnostic, Layout};
+use arrival_inf::Target;
+use arrival_inf::plan::{Service as PlanService, flags};
+use arrival_model::trigger::Trigger;
+use arrival_store::Layout;
+use arrival_store::package::{self, Installed, Package, Wish};
 use serde::Serialize;
 
 use super::check::{to_problem, write_problems};
+use super::plan::shown;
+use super::wish::{Ready, layout, ready, refused};
 use super::{Outcome, Place};
 use crate::args::Install;
 use crate::exit::{Exit, Failure};
 use crate::screen::{FAINT, GOOD, STRONG, Screen};
 use crate::table::{Cell, Table};
 use crate::text::{count, printable};
-
-/// The most bytes of an INF.
-const INF_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// The answer for programs.
 #[derive(Serialize)]
@@ -37,6 +29,9 @@ struct Answer<'a> {
     replaced: bool,
     dry_run: bool,
     manager: bool,
+    /// What the file asks for; only of a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<serde_json::Value>,
     problems: Vec<arrival_client::Problem>,
 }
 
@@ -57,59 +52,19 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn refused(error: PackageError) -> Failure {
-    let exit = match &error {
-        PackageError::Refused(_) => Exit::BadInput,
-        PackageError::NoSuchPackage(_) => Exit::NoSuchObject,
-        PackageError::Locked(LockError::Io { cause, .. }) | PackageError::Io { cause, .. }
-            if cause.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            Exit::Denied
-        }
-        PackageError::Locked(_) | PackageError::Io { .. } => Exit::Failed,
-    };
-    Failure::new(exit, error.to_string())
-}
-
-fn layout(place: &Place) -> Result<Layout, Failure> {
-    Layout::new(place.root.dir())
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot find the root: {error}")))
-}
-
-/// A file that was read.
-struct Ready {
-    source: Source,
-    plan: Option<Plan>,
-    /// What to install; none if there is an error.
-    wish: Option<Wish>,
-    problems: Vec<Diagnostic>,
-}
-
-fn ready(layout: &Layout, file: &Path, trust: bool) -> Result<Ready, Failure> {
-    let bad = |message: String| Failure::new(Exit::BadInput, message);
-    let (folder, name) = split(file)?;
-    let source = Source::open(&folder, trust).map_err(bad)?;
-    let bytes = text_of(&source, &name).map_err(bad)?;
-    let read = read(file, &bytes, &Target::of(std::env::consts::ARCH));
-    let (plan, mut problems) = (read.plan, read.problems);
-    let wish = plan
-        .as_ref()
-        .map(|plan| wish(layout, &name, plan, file, &mut problems))
-        .transpose()?;
-    let wish = wish.filter(|_| !problems.iter().any(Diagnostic::is_error));
-    Ok(Ready {
-        source,
-        plan,
-        wish,
-        problems,
-    })
+/// What an INF is compared with here; triggers that the manager cannot watch are errors.
+pub(crate) fn this_machine() -> Target {
+    Target {
+        any_trigger: false,
+        ..Target::of(std::env::consts::ARCH)
+    }
 }
 
 /// Installs a file below a root that no manager serves yet; says what is wrong, if anything is.
 pub(crate) fn quietly(root: &Path, file: &Path) -> Result<(), String> {
     let told = |failure: Failure| failure.to_string();
     let layout = Layout::at(root).map_err(|error| error.to_string())?;
-    let ready = ready(&layout, file, false).map_err(told)?;
+    let ready = ready(&layout, file, false, &this_machine()).map_err(told)?;
     let Some(wish) = ready.wish else {
         let problems = ready.problems.iter().map(ToString::to_string);
         return Err(problems.collect::<Vec<_>>().join("\n"));
@@ -126,7 +81,12 @@ pub(super) fn install(place: &Place, screen: &mut Screen<'_>, options: &Install)
         plan,
         wish,
         problems,
-    } = ready(&layout, &options.file, options.trust)?;
+    } = ready(
+        &layout,
+        &options.file,
+        options.trust,
+        &options.target.read()?,
+    )?;
     if !screen.json {
         write_problems(screen, &problems)?;
     }
@@ -158,10 +118,14 @@ pub(super) fn install(place: &Place, screen: &mut Screen<'_>, options: &Install)
             replaced: installed.before.is_some(),
             dry_run: options.dry_run,
             manager: manager.is_some(),
+            plan: plan.as_ref().filter(|_| options.dry_run).map(shown),
             problems: problems.iter().map(to_problem).collect(),
         })?;
     } else {
         write_installed(screen, &installed, &wish, options.dry_run)?;
+        if let Some(plan) = plan.as_ref().filter(|_| options.dry_run) {
+            super::plan::write(screen, plan)?;
+        }
     }
     if let Some(mut manager) = manager {
         let started = plan.iter().flat_map(|plan| &plan.services);
@@ -178,205 +142,6 @@ pub(super) fn install(place: &Place, screen: &mut Screen<'_>, options: &Install)
         )?;
     }
     Ok(Exit::Done)
-}
-
-/// The folder and the name of the file.
-fn split(file: &Path) -> Result<(PathBuf, String), Failure> {
-    let bad = || {
-        Failure::new(
-            Exit::BadInput,
-            format!("'{}' names no INF file", file.display()),
-        )
-    };
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(bad)?;
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    };
-    Ok((folder, name.to_owned()))
-}
-
-fn text_of(source: &Source, name: &str) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    let opened = source.open_file(name)?;
-    let mut bytes = Vec::new();
-    let shown = opened.path.display();
-    let mut file = opened.file.take(INF_LIMIT + 1);
-    file.read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot read {shown}: {error}"))?;
-    if bytes.len() as u64 > INF_LIMIT {
-        return Err(format!("{shown} has more than {INF_LIMIT} bytes"));
-    }
-    Ok(bytes)
-}
-
-/// What the plan means for this root.
-fn wish(
-    layout: &Layout,
-    name: &str,
-    plan: &Plan,
-    file: &Path,
-    problems: &mut Vec<Diagnostic>,
-) -> Result<Wish, Failure> {
-    let mut store = Store::open(layout.clone());
-    let loaded = store.load();
-    let package = package::package_name(name).map_err(refused)?;
-    let own = layout.active().join(&package);
-    for service in &plan.services {
-        let Some(placed) = store
-            .get(&service.name)
-            .filter(|placed| !placed.path.starts_with(&own))
-        else {
-            continue;
-        };
-        let path = placed.path.display();
-        let overrides = layout
-            .services()
-            .first()
-            .is_some_and(|first| placed.path.starts_with(first));
-        let diagnostic = if overrides {
-            let message = format!("the service '{}' is overridden by {path}", service.name);
-            Diagnostic::file(file, "overridden", message).warning()
-        } else {
-            let message = format!(
-                "the service '{}' is defined by {path} already",
-                service.name
-            );
-            Diagnostic::file(file, "duplicate-service", message)
-                .help("uninstall that package first, or rename one of the two")
-        };
-        problems.push(diagnostic);
-    }
-    let classes = classes(plan, &loaded.classes);
-    undefined(plan, &classes, &loaded.classes, file, problems);
-    Ok(Wish {
-        name: package,
-        described_by: name.to_owned(),
-        provider: plan.provider.clone(),
-        version: plan.version.clone(),
-        files: plan
-            .files
-            .iter()
-            .map(|file| FileWish {
-                source: file.source.clone(),
-                target: file.target.clone(),
-            })
-            .collect(),
-        services: plan.services.iter().map(service).collect(),
-        classes,
-    })
-}
-
-/// The classes that the package's own devices make; those that everybody knows stay as they are.
-fn classes(plan: &Plan, known: &Classes) -> Vec<ClassFile> {
-    let built_in = Classes::built_in();
-    let new = plan
-        .interfaces
-        .iter()
-        .filter(|interface| built_in.get(interface.class).is_none() && !interface.ids.is_empty());
-    new.map(|interface| ClassFile {
-        class: ClassHeader {
-            name: class_name(interface, known),
-            guid: Some(interface.class),
-            aliases: interface.names.clone(),
-            description: "devices of an installed package".to_owned(),
-            ce_prefix: None,
-        },
-        when: devices_with(&interface.ids),
-    })
-    .collect()
-}
-
-/// `GUID_DEVINTERFACE_OSRFX2` is `osrfx2`, unless another class is called so.
-fn class_name(interface: &plan::Interface, known: &Classes) -> String {
-    if let Some(known) = known
-        .get(interface.class)
-        .filter(|known| known.name != name_of(interface.class))
-    {
-        return known.name.clone();
-    }
-    let short = interface.names.iter().map(|name| {
-        let name = name.to_ascii_lowercase();
-        let name = name.strip_prefix("guid_").unwrap_or(&name);
-        let name = name.strip_prefix("devinterface_").unwrap_or(name);
-        name.replace('_', "-")
-    });
-    let mut free = short.filter(|name| is_class_name(name) && known.resolve(name).is_none());
-    free.next().unwrap_or_else(|| name_of(interface.class))
-}
-
-/// Says which triggers wait for a class that nobody defines.
-fn undefined(
-    plan: &Plan,
-    classes: &[ClassFile],
-    known: &Classes,
-    file: &Path,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let triggers = plan.services.iter().flat_map(|service| {
-        service
-            .triggers
-            .iter()
-            .map(move |trigger| (service, trigger))
-    });
-    for (service, trigger) in triggers {
-        let own = classes
-            .iter()
-            .any(|class| class.class.guid == Some(trigger.class));
-        if own
-            || known
-                .get(trigger.class)
-                .is_some_and(|known| known.name != name_of(trigger.class))
-        {
-            continue;
-        }
-        let class = trigger.class;
-        let diagnostic = if trigger.ids.is_empty() {
-            let message = format!(
-                "nobody defines the class {class}, so that nothing starts '{}'",
-                service.name
-            );
-            Diagnostic::file(file, "undefined-class", message)
-                .help("add a DataItem with a hardware id, or AddInterface to the device's section")
-        } else {
-            let message = format!("nobody defines the class {class}");
-            Diagnostic::file(file, "undefined-class", message)
-                .help("it is defined for devices that have one of the trigger's ids")
-        };
-        problems.push(diagnostic.warning());
-    }
-}
-
-fn service(plan: &PlanService) -> ServiceWish {
-    let mut definition = Definition::new(plan.name.clone(), plan.arguments.clone());
-    definition.description.clone_from(&plan.description);
-    definition.start = plan.start;
-    definition.protocol = plan.protocol;
-    definition.follow = plan.follow;
-    definition.linger = plan.linger;
-    definition.depends.clone_from(&plan.depends);
-    definition.security.clone_from(&plan.security);
-    definition.user = match &plan.account {
-        Account::System => None,
-        Account::LocalService => Some("arrival-local".to_owned()),
-        Account::NetworkService => Some("arrival-network".to_owned()),
-        Account::Own => Some("own".to_owned()),
-        Account::User(name) => Some(name.clone()),
-    };
-    let triggers = plan.triggers.iter().cloned();
-    definition.triggers = triggers
-        .map(|trigger: DeviceTrigger| Trigger::Device(trigger))
-        .collect();
-    ServiceWish {
-        definition,
-        program: match &plan.program {
-            Location::Package(path) => Program::Package(path.clone()),
-            Location::Machine(path) => Program::Machine(PathBuf::from(path)),
-        },
-    }
 }
 
 /// Has the manager read its files, if there is one.

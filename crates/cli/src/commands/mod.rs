@@ -10,7 +10,11 @@
 //! | [`daemon`] | info, reload, shutdown |
 //! | [`check`] | check |
 //! | [`install`] | install, uninstall, packages |
+//! | [`inf`] | inf check, inf fmt, inf explain |
+//! | [`export`] | export |
 //! | [`shell`] | completions, man |
+//!
+//! [`wish`] holds what an INF means here, [`plan`] how it is shown.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,11 +34,15 @@ mod check;
 mod control;
 mod daemon;
 mod devices;
+mod export;
+mod inf;
 pub(crate) mod install;
+mod plan;
 mod services;
 mod shell;
 mod watch;
 mod why;
+mod wish;
 
 #[cfg(test)]
 mod looks;
@@ -69,6 +77,8 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Install(options) => install::install(&place, screen, &options),
         Command::Uninstall(names) => install::uninstall(&place, screen, &names.names),
         Command::Packages => install::packages(&place, screen),
+        Command::Inf(what) => inf::inf(&place, screen, what),
+        Command::Export(options) => export::export(&place, screen, &options),
         Command::Reload => daemon::reload(&place, screen),
         Command::Info => daemon::info(&place, screen),
         Command::Shutdown(options) => daemon::shutdown(&place, screen, options.timeout),

@@ -84,14 +84,7 @@ fn class() -> String {
 
 /// The service, as an INF file. Its program lies beside it, called `demo`.
 pub(super) fn inf(arguments: &[String]) -> String {
-    // Quoted as a command line of Windows is, and then as a value of an INF.
-    let words = arguments
-        .iter()
-        .map(|word| format!(" \"{}\"", word.replace('"', "\\\"")));
-    let line = format!(
-        "\"%13%\\demo.exe\"{}",
-        words.collect::<String>().replace('%', "%%")
-    );
+    let binary = arrival_inf::service_binary(Some(13), "\\demo.exe", arguments);
     format!(
         "[Version]\n\
          Signature = \"$Windows NT$\"\n\
@@ -102,7 +95,7 @@ pub(super) fn inf(arguments: &[String]) -> String {
          ServiceType   = 0x10\n\
          StartType     = 3\n\
          ErrorControl  = 0\n\
-         ServiceBinary = \"{}\"\n\
+         ServiceBinary = {binary}\n\
          AddTrigger    = Arrival\n\
          AddReg        = Parameters\n\
          \n\
@@ -113,8 +106,7 @@ pub(super) fn inf(arguments: &[String]) -> String {
          \n\
          [Parameters]\n\
          HKR, Parameters\\Arrival, Protocol, , notify\n\
-         HKR, Parameters\\Arrival, Follow, 0x10001, 1\n",
-        line.replace('"', "\"\"")
+         HKR, Parameters\\Arrival, Follow, 0x10001, 1\n"
     )
 }
 
