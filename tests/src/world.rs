@@ -323,10 +323,16 @@ impl World {
 
     /// Runs the command line and gives what it printed.
     pub fn arrival(&self, arguments: &[&str]) -> Output {
+        self.arrival_with(&[], arguments)
+    }
+
+    /// The same with further variables.
+    pub fn arrival_with(&self, variables: &[(&str, String)], arguments: &[&str]) -> Output {
         Command::new(self.program("arrival"))
             .arg("--root")
             .arg(&self.root)
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .expect("arrival runs")

@@ -117,6 +117,9 @@ pub(crate) enum Command {
     /// Show the installed packages
     #[command(after_help = examples::PACKAGES)]
     Packages,
+    /// Look whether installed packages are still as they were installed
+    #[command(after_help = examples::VERIFY)]
+    Verify(Verify),
     /// Check, lay out and explain INF files, without a manager
     #[command(subcommand, after_help = examples::INF)]
     Inf(Inf),
@@ -284,6 +287,14 @@ pub(crate) struct Install {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) target: InfTarget,
+}
+
+/// Some packages, or all.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The packages; all, if none is named
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
 }
 
 /// What an INF is compared with.

@@ -111,6 +111,14 @@ Examples:
   arrival packages
   arrival packages --json | jq -r '.packages[].folder'";
 
+pub(crate) const VERIFY: &str = "\
+Examples:
+  arrival verify
+  arrival verify osrfx2
+
+Exit status:
+  0 if every file is as it was installed, 1 if one is missing, changed or added";
+
 pub(crate) const INF: &str = "\
 Examples:
   arrival inf check ./osrfx2.inf

@@ -28,6 +28,27 @@ use crate::syntax::{Entry, Field, fold};
 use crate::target::{Decoration, Fit, PLACEHOLDER};
 use crate::{files, service};
 
+/// Directives of an install section that change nothing here, folded.
+const WITHOUT_EFFECT: [&str; 17] = [
+    "delfiles",
+    "renfiles",
+    "bitreg",
+    "copyinf",
+    "ini2reg",
+    "updateinis",
+    "registerdlls",
+    "unregisterdlls",
+    "profileitems",
+    "logconfig",
+    "featurescore",
+    "reboot",
+    "driverver",
+    "addproperty",
+    "delproperty",
+    "addpowersetting",
+    "addautoplay",
+];
+
 /// Suffixes whose sections say nothing that Linux could do.
 const MEANINGLESS: [&str; 8] = [
     "wdf",
@@ -289,22 +310,19 @@ impl<'d, 't> Context<'d, 't> {
     fn lines(&mut self, plan: &mut Plan, section: &str, copied: &mut BTreeSet<(usize, String)>) {
         let document = self.document;
         for entry in document.entries(section) {
-            let Some(key) = &entry.key else {
+            let Some(field) = &entry.key else {
                 continue;
             };
-            match fold(&key.text).as_str() {
+            match fold(&field.text).as_str() {
                 "copyfiles" => files::copy(self, plan, entry, copied),
                 "include" | "needs" | "addreg" | "delreg" => {}
-                "delfiles" | "renfiles" | "bitreg" | "copyinf" | "ini2reg" | "updateinis"
-                | "registerdlls" | "unregisterdlls" | "profileitems" | "logconfig"
-                | "featurescore" | "reboot" | "driverver" | "addproperty" | "delproperty"
-                | "addpowersetting" | "addautoplay" => {
-                    let message = format!("{} has no effect on this system", key.text);
+                key if WITHOUT_EFFECT.contains(&key) => {
+                    let message = format!("{} has no effect on this system", field.text);
                     self.report
-                        .warn("no-effect", key.span.clone(), message, None);
+                        .warn("no-effect", field.span.clone(), message, None);
                 }
                 _ => {
-                    let message = format!("'{}' means nothing in [{section}]", key.text);
+                    let message = format!("'{}' means nothing in [{section}]", field.text);
                     let known = [
                         "CopyFiles",
                         "AddReg",
@@ -314,9 +332,9 @@ impl<'d, 't> Context<'d, 't> {
                         "DelFiles",
                     ];
                     let remedy =
-                        closest(&key.text, known).map(|meant| format!("did you mean {meant}?"));
+                        closest(&field.text, known).map(|meant| format!("did you mean {meant}?"));
                     self.report
-                        .warn("unknown-key", key.span.clone(), message, remedy);
+                        .warn("unknown-key", field.span.clone(), message, remedy);
                 }
             }
         }
@@ -413,6 +431,33 @@ impl<'d, 't> Context<'d, 't> {
                     span: self.span(field.span.clone()),
                 }),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::flags;
+    use crate::{service, settings};
+
+    #[test]
+    fn the_manual_tells_of_every_key() {
+        let manual = include_str!("../../../docs/inf.md");
+        let keys = service::KEYS.iter().chain(&settings::NAMES);
+        for word in keys
+            .chain(&super::WITHOUT_EFFECT)
+            .chain(&super::MEANINGLESS)
+        {
+            let known = manual
+                .to_ascii_lowercase()
+                .contains(&word.to_ascii_lowercase());
+            assert!(known, "{word} is not in docs/inf.md");
+        }
+        for bit in (0..32)
+            .map(|bit| 1u32 << bit)
+            .filter(|bit| flags::ADD & bit != 0)
+        {
+            assert!(manual.contains(&format!("{bit:#x}")), "{bit:#x}");
         }
     }
 }

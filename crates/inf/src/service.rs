@@ -32,7 +32,7 @@ use crate::registry::{self, Registry};
 use crate::syntax::{Entry, Field, fold};
 use crate::{command, failure, settings, trigger};
 
-const KEYS: [&str; 20] = [
+pub(crate) const KEYS: [&str; 20] = [
     "DisplayName",
     "Description",
     "ServiceType",

@@ -27,7 +27,7 @@ use crate::plan::{Data, Settings, Value};
 /// The key, folded.
 pub(crate) const KEY: &str = "parameters\\arrival";
 
-const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 16] = [
     "Protocol",
     "Follow",
     "Linger",

@@ -21,28 +21,36 @@
 //! |---|---|
 //! | [`source`] | the folder that a package comes from, and what is refused of it |
 //! | [`program`] | ELF, script or a program of Windows |
+//! | `stage` | putting a package together |
+//! | `verify` | whether its files are still those that were installed |
+//! | `disk` | each change of the disk, which tests can let fail |
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use arrival_model::class::{ClassFile, Classes};
+use arrival_model::class::ClassFile;
 use arrival_model::definition::Definition;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::definition;
 use crate::file;
 use crate::layout::Layout;
 use crate::lock::{Lock, LockError};
-use program::{Kind, machine_program};
-use source::{Opened, Source};
+use disk::{failed, step, sync};
+use source::Source;
+use stage::stage;
 
+mod disk;
 pub mod program;
 pub mod source;
+mod stage;
+mod verify;
+
+pub use stage::look;
+pub use verify::{Difference, Verified, verify};
 
 /// The folder of a package that is kept for the manager's own files.
 pub const OWN: &str = ".arrival";
@@ -74,14 +82,6 @@ pub enum PackageError {
         /// Why not.
         cause: io::Error,
     },
-}
-
-fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> PackageError + 'a {
-    move |cause| PackageError::Io {
-        verb,
-        path: path.to_owned(),
-        cause,
-    }
 }
 
 /// A package that somebody wants installed.
@@ -152,6 +152,9 @@ pub struct Package {
     pub classes: Vec<String>,
     /// Its files, each with the digest of its bytes.
     pub files: BTreeMap<String, String>,
+    /// The manager's own files in it, below [`OWN`], with theirs.
+    #[serde(default)]
+    pub own: BTreeMap<String, String>,
 }
 
 /// What an install did.
@@ -212,12 +215,16 @@ pub fn install(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installe
     if package.folder.is_dir() {
         // The same bytes are there already.
         let _ = fs::remove_dir_all(&staging);
-    } else if let Err(cause) = fs::rename(&staging, &package.folder) {
+    } else if let Err(cause) = step().and_then(|()| fs::rename(&staging, &package.folder)) {
         let _ = fs::remove_dir_all(&staging);
         return Err(failed("make", &package.folder)(cause));
     }
-    sync(&packages)?;
-    activate(layout, &package)?;
+    let counts = sync(&packages).and_then(|()| activate(layout, &package, before.as_deref()));
+    if let Err(error) = counts {
+        // What does not count must not stay; the version that does is another folder, or this one.
+        collect(layout);
+        return Err(error);
+    }
     Ok(Installed { package, before })
 }
 
@@ -254,7 +261,9 @@ pub fn uninstall(layout: &Layout, name: &str) -> Result<Package, PackageError> {
     if !known || folded.contains('/') || folded.starts_with('.') {
         return Err(PackageError::NoSuchPackage(name.to_owned()));
     }
-    file::remove(&link).map_err(failed("remove", &link))?;
+    step()
+        .and_then(|()| file::remove(&link))
+        .map_err(failed("remove", &link))?;
     Ok(package.unwrap_or(Package {
         // Its folder is damaged: what is left of it goes nevertheless.
         name: folded,
@@ -265,6 +274,7 @@ pub fn uninstall(layout: &Layout, name: &str) -> Result<Package, PackageError> {
         services: Vec::new(),
         classes: Vec::new(),
         files: BTreeMap::new(),
+        own: BTreeMap::new(),
     }))
 }
 
@@ -277,25 +287,6 @@ pub fn tidy(layout: &Layout) -> Result<(), PackageError> {
     let _lock = prepare(layout)?;
     collect(layout);
     Ok(())
-}
-
-/// Looks at the program of a service in the folder that a package comes from.
-///
-/// # Errors
-///
-/// Why it is none that runs here, and what to do about it.
-pub fn look(source: &Source, wish: &Wish, target: &str, service: &str) -> Result<(), String> {
-    let wished = wish
-        .files
-        .iter()
-        .find(|file| file.target.eq_ignore_ascii_case(target));
-    let Some(wished) = wished else {
-        return Err(format!(
-            "the program of '{service}', {target}, is none of the package's files"
-        ));
-    };
-    let (opened, path) = open(source, wished).map_err(|error| error.to_string())?;
-    opened.kind.check(service, &path)
 }
 
 /// The packages that count, by the order of their names.
@@ -337,298 +328,38 @@ fn target_of(layout: &Layout, name: &str) -> Option<PathBuf> {
     fs::canonicalize(layout.active().join(name)).ok()
 }
 
-/// Lets a package count: the one step that is seen.
-fn activate(layout: &Layout, package: &Package) -> Result<(), PackageError> {
+/// Lets a package count: the one step that is seen. If the disk refuses at the end, the version before counts
+/// again.
+fn activate(layout: &Layout, package: &Package, before: Option<&Path>) -> Result<(), PackageError> {
     let active = layout.active();
     let link = active.join(&package.name);
-    let folder = package.folder.file_name().unwrap_or_default();
-    let temporary = active.join(format!(".{}.{}", package.name, std::process::id()));
+    point(&active, &package.name, &package.folder)?;
+    let synced = sync(&active);
+    if synced.is_err() {
+        let _ = match before {
+            Some(before) => point(&active, &package.name, before),
+            None => fs::remove_file(&link).map_err(failed("remove", &link)),
+        };
+    }
+    synced
+}
+
+/// Makes a link to a package's folder, in one step also if there is one.
+fn point(active: &Path, name: &str, folder: &Path) -> Result<(), PackageError> {
+    let link = active.join(name);
+    let folder = folder.file_name().unwrap_or_default();
+    let temporary = active.join(format!(".{name}.{}", std::process::id()));
     let _ = fs::remove_file(&temporary);
-    std::os::unix::fs::symlink(Path::new("../packages").join(folder), &temporary)
+    step()
+        .and_then(|()| {
+            std::os::unix::fs::symlink(Path::new("../packages").join(folder), &temporary)
+        })
+        .and_then(|()| step())
         .and_then(|()| fs::rename(&temporary, &link))
         .map_err(|cause| {
             let _ = fs::remove_file(&temporary);
             failed("make the link", &link)(cause)
-        })?;
-    sync(&active)
-}
-
-/// Puts a package together in the staging folder; its own folder is where it will be.
-fn stage(
-    packages: &Path,
-    staging: &Path,
-    source: &Source,
-    wish: &Wish,
-) -> Result<Package, PackageError> {
-    let _ = fs::remove_dir_all(staging);
-    make(staging)?;
-    let mut copier = Copier {
-        staging,
-        source,
-        left: TOTAL_LIMIT,
-        files: BTreeMap::new(),
-        programs: BTreeMap::new(),
-    };
-    let described_by = FileWish {
-        source: wish.described_by.clone(),
-        target: wish.described_by.clone(),
-    };
-    if wish.files.len() >= FILES_LIMIT {
-        return Err(PackageError::Refused(format!(
-            "the package has more than {FILES_LIMIT} files"
-        )));
-    }
-    for file in wish.files.iter().chain([&described_by]) {
-        copier.copy(file)?;
-    }
-    let Copier {
-        files, programs, ..
-    } = copier;
-
-    let mut hash = Sha256::new();
-    hash.update(format!("{wish:?}"));
-    for (path, digest) in &files {
-        hash.update(path);
-        hash.update([0]);
-        hash.update(digest);
-    }
-    let digest = hex(&hash.finalize());
-    let folder = packages.join(format!(
-        "{}-{}",
-        wish.name,
-        digest.get(..12).unwrap_or_default()
-    ));
-
-    let own = staging.join(OWN);
-    make(&own.join("services.d"))?;
-    make(&own.join("classes.d"))?;
-    let parameters = own.join("parameters.json");
-    if let Some(text) = &wish.parameters {
-        write(&parameters, text.as_bytes())?;
-    }
-    for service in &wish.services {
-        let name = &service.definition.name;
-        let program = match &service.program {
-            Program::Package(target) => {
-                let (path, kind) = programs.get(&target.to_lowercase()).ok_or_else(|| {
-                    PackageError::Refused(format!(
-                        "the program of '{name}', {target}, is none of the package's files"
-                    ))
-                })?;
-                kind.check(name.as_str(), path)
-                    .map_err(PackageError::Refused)?;
-                folder.join(path)
-            }
-            Program::Machine(path) => machine_program(path).map_err(PackageError::Refused)?,
-        };
-        let mut definition = service.definition.clone();
-        let program = program.to_str().ok_or_else(|| {
-            PackageError::Refused(format!("the path {} is not UTF-8", program.display()))
-        })?;
-        definition.exec.insert(0, program.to_owned());
-        if wish.parameters.is_some() {
-            let path = folder.join(OWN).join("parameters.json");
-            let path = path.display().to_string();
-            definition
-                .environment
-                .insert(definition::PARAMETERS.to_owned(), path);
-        }
-        let text = format!(
-            "# Of the package '{}', from {}; `arrival uninstall {}` removes it.\n\n{}",
-            wish.name,
-            wish.described_by,
-            wish.name,
-            definition::write(&definition),
-        );
-        let path = own.join("services.d").join(format!("{name}.toml"));
-        // What the manager would not read must not look installed.
-        let parsed = definition::parse(&path, &text, &Classes::built_in());
-        if parsed.definition.as_ref() != Some(&definition) {
-            let mut errors = parsed.problems.iter().filter(|problem| problem.is_error());
-            let why = errors
-                .next()
-                .map_or("it is read differently", |error| &error.message);
-            return Err(PackageError::Refused(format!(
-                "the service '{name}' cannot be defined: {why}"
-            )));
-        }
-        write(&path, text.as_bytes())?;
-    }
-    for class in &wish.classes {
-        let text =
-            toml::to_string(class).map_err(|error| PackageError::Refused(error.to_string()))?;
-        // Several packages may add to one class: their files must not override each other.
-        let file = format!("{}.{}.toml", wish.name, class.class.name);
-        write(&own.join("classes.d").join(file), text.as_bytes())?;
-    }
-    let package = Package {
-        name: wish.name.clone(),
-        provider: wish.provider.clone(),
-        version: wish.version.clone(),
-        described_by: wish.described_by.clone(),
-        folder,
-        services: wish
-            .services
-            .iter()
-            .map(|service| service.definition.name.to_string())
-            .collect(),
-        classes: wish
-            .classes
-            .iter()
-            .map(|class| class.class.name.clone())
-            .collect(),
-        files,
-    };
-    let text =
-        toml::to_string(&package).map_err(|error| PackageError::Refused(error.to_string()))?;
-    write(&own.join("package.toml"), text.as_bytes())?;
-    sync_tree(staging)?;
-    Ok(package)
-}
-
-struct Copier<'a> {
-    staging: &'a Path,
-    source: &'a Source,
-    left: u64,
-    /// The digest of each file, by its place in the package.
-    files: BTreeMap<String, String>,
-    /// The place and kind of each file, by its folded name in the wish.
-    programs: BTreeMap<String, (String, Kind)>,
-}
-
-impl Copier<'_> {
-    fn copy(&mut self, wish: &FileWish) -> Result<(), PackageError> {
-        let folded = wish.target.to_lowercase();
-        if self.programs.contains_key(&folded) {
-            return Ok(());
-        }
-        let (mut opened, target) = open(self.source, wish)?;
-        // Whoever wishes has looked at this too; here is where it would do harm.
-        let wrong = |part: &str| {
-            part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(OWN)
-        };
-        if target.split('/').any(wrong) || target.contains(['\\', '\0']) {
-            return Err(PackageError::Refused(format!(
-                "'{target}' cannot be a file of a package"
-            )));
-        }
-        if self
-            .files
-            .keys()
-            .any(|known| known.eq_ignore_ascii_case(&target))
-        {
-            return Err(PackageError::Refused(format!(
-                "two files of the package would be called {target}"
-            )));
-        }
-        let path = self.staging.join(&target);
-        if let Some(parent) = path.parent() {
-            make(parent)?;
-        }
-        let kind = opened.kind;
-        let mode = if kind.is_program() { 0o755 } else { 0o644 };
-        let digest = self.pour(&mut opened, &path, mode)?;
-        self.files.insert(target.clone(), digest);
-        self.programs.insert(folded, (target, kind));
-        Ok(())
-    }
-
-    /// Copies the bytes; nothing else of the source goes with them.
-    fn pour(
-        &mut self,
-        opened: &mut Opened,
-        path: &Path,
-        mode: u32,
-    ) -> Result<String, PackageError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-            .map_err(failed("make", path))?;
-        let mut hash = Sha256::new();
-        let mut chunk = vec![0; 128 * 1024];
-        loop {
-            let read = match opened.file.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed("read", &opened.path)(error)),
-            };
-            self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-                PackageError::Refused(format!(
-                    "the files of the package have more than {TOTAL_LIMIT} bytes"
-                ))
-            })?;
-            let bytes = chunk.get(..read).unwrap_or_default();
-            hash.update(bytes);
-            file.write_all(bytes).map_err(failed("write", path))?;
-        }
-        // The mask of whoever installs does not count.
-        file.set_permissions(fs::Permissions::from_mode(mode))
-            .map_err(failed("change the mode of", path))?;
-        Ok(hex(&hash.finalize()))
-    }
-}
-
-/// The file that is meant, and where it goes: a program that the file calls `x.exe` is `x` on Linux.
-fn open(source: &Source, wish: &FileWish) -> Result<(Opened, String), PackageError> {
-    let without = |path: &str| {
-        let (stem, extension) = path.rsplit_once('.')?;
-        let named = !stem.is_empty() && !stem.ends_with('/');
-        (named && extension.eq_ignore_ascii_case("exe")).then(|| stem.to_owned())
-    };
-    if let Some(stem) = without(&wish.source)
-        && let Ok(opened) = source.open_file(&stem)
-        && opened.kind.is_program()
-    {
-        let target = without(&wish.target).unwrap_or_else(|| wish.target.clone());
-        return Ok((opened, target));
-    }
-    let opened = source
-        .open_file(&wish.source)
-        .map_err(PackageError::Refused)?;
-    Ok((opened, wish.target.clone()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn make(path: &Path) -> Result<(), PackageError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(failed("make", path))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
-    fs::write(path, bytes)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-        .map_err(failed("write", path))
-}
-
-fn sync(path: &Path) -> Result<(), PackageError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(failed("sync", path))
-}
-
-/// Syncs every file and folder of a tree, and makes the folders readable for all.
-fn sync_tree(folder: &Path) -> Result<(), PackageError> {
-    let entries = fs::read_dir(folder).map_err(failed("read", folder))?;
-    for entry in entries {
-        let path = entry.map_err(failed("read", folder))?.path();
-        if path.is_dir() {
-            sync_tree(&path)?;
-        } else {
-            sync(&path)?;
-        }
-    }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-        .map_err(failed("change the mode of", folder))?;
-    sync(folder)
+        })
 }
 
 /// Removes what no link names and no program runs from; what cannot be removed stays for another time.
@@ -638,6 +369,16 @@ fn collect(layout: &Layout) {
         .iter()
         .filter_map(|link| Some(fs::canonicalize(link).ok()?.file_name()?.to_owned()))
         .collect();
+    // Links that were never renamed: whoever made them was ended, since the lock is ours.
+    for entry in fs::read_dir(layout.active())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
     let Ok(entries) = fs::read_dir(layout.packages()) else {
         return;
     };

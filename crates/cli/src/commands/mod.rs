@@ -9,7 +9,7 @@
 //! | [`devices`] | devices, classes |
 //! | [`daemon`] | info, reload, shutdown |
 //! | [`check`] | check |
-//! | [`install`] | install, uninstall, packages |
+//! | [`install`] | install, uninstall, packages, verify |
 //! | [`inf`] | inf check, inf fmt, inf explain |
 //! | [`export`] | export |
 //! | [`shell`] | completions, man |
@@ -77,6 +77,7 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Install(options) => install::install(&place, screen, &options),
         Command::Uninstall(names) => install::uninstall(&place, screen, &names.names),
         Command::Packages => install::packages(&place, screen),
+        Command::Verify(names) => install::verify(&place, screen, &names.names),
         Command::Inf(what) => inf::inf(&place, screen, what),
         Command::Export(options) => export::export(&place, screen, &options),
         Command::Reload => daemon::reload(&place, screen),
