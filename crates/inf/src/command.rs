@@ -18,9 +18,7 @@ pub(crate) fn read(context: &mut Context<'_, '_>, section: &str) -> Option<(Plac
     match read {
         Ok(read) => Some(read),
         Err((message, remedy)) => {
-            context
-                .report
-                .error("1254", field.span.clone(), message, remedy);
+            context.unfit("1254", field.span.clone(), message, remedy);
             None
         }
     }

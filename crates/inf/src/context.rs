@@ -237,6 +237,21 @@ impl<'d, 't> Context<'d, 't> {
         self.open.pop();
     }
 
+    /// Reports what Windows takes and this system does not.
+    pub(crate) fn unfit(
+        &mut self,
+        code: &'static str,
+        span: Range<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        if self.target.here {
+            self.report.error(code, span, message, remedy);
+        } else {
+            self.report.warn(code, span, message, remedy);
+        }
+    }
+
     /// Reports that no section has this name.
     pub(crate) fn no_section(
         &mut self,
@@ -310,8 +325,7 @@ impl<'d, 't> Context<'d, 't> {
                 Some(bad) => format!("a hardware id cannot contain {bad:?}"),
                 None => format!("a hardware id has at most {ID_LIMIT} characters"),
             };
-            self.report
-                .error("bad-id", field.span.clone(), message, None);
+            self.unfit("bad-id", field.span.clone(), message, None);
             return None;
         }
         Some(id)

@@ -95,9 +95,7 @@ fn add(
                 }),
             }
         }
-        Err((message, remedy)) => context
-            .report
-            .error("1229", field.span.clone(), message, remedy),
+        Err((message, remedy)) => context.unfit("1229", field.span.clone(), message, remedy),
     }
 }
 
@@ -145,9 +143,7 @@ fn destination(
     match folder {
         Ok(folder) => Some(folder),
         Err((message, remedy)) => {
-            context
-                .report
-                .error("1242", entry.span.clone(), message, remedy);
+            context.unfit("1242", entry.span.clone(), message, remedy);
             None
         }
     }

@@ -78,7 +78,7 @@ pub(crate) fn plan(context: &mut Context<'_, '_>) -> Plan {
         );
         let remedy =
             "it needs [Manufacturer] with models, or [DefaultInstall], that fit".to_owned();
-        context.report.error("1297", 0..0, message, remedy);
+        context.unfit("1297", 0..0, message, remedy);
     }
     let mut copied = BTreeSet::new();
     for (section, ids) in &installs {

@@ -247,9 +247,7 @@ fn add(context: &mut Context<'_, '_>, entry: &Entry<'_>) -> Option<Service> {
     }
     let parsed = name.parse::<ServiceName>();
     if let Err(error) = &parsed {
-        context
-            .report
-            .error("1014", name_field.span.clone(), error.to_string(), None);
+        context.unfit("1014", name_field.span.clone(), error.to_string(), None);
     }
     context.unknown_keys(&section, &KEYS);
     no_effect(context, &section);
@@ -399,9 +397,7 @@ fn account(context: &mut Context<'_, '_>, section: &str) -> Account {
     account_of(&name, own).unwrap_or_else(|| {
         let message = format!("'{name}' cannot name a user");
         let remedy = "write LocalSystem, NT AUTHORITY\\LocalService, NT AUTHORITY\\NetworkService or .\\USER".to_owned();
-        context
-            .report
-            .error("1014", field.span.clone(), message, remedy);
+        context.unfit("1014", field.span.clone(), message, remedy);
         Account::System
     })
 }
@@ -410,7 +406,7 @@ fn account(context: &mut Context<'_, '_>, section: &str) -> Account {
 pub(crate) fn account_of(name: &str, own: bool) -> Option<Account> {
     let short = match name.split_once('\\') {
         Some((domain, short))
-            if [".", "nt authority", "nt-autorität"].contains(&fold(domain).as_str()) =>
+            if [".", "nt authority", "nt-autorität"].contains(&&*domain.to_lowercase()) =>
         {
             short
         }

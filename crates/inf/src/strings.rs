@@ -151,12 +151,8 @@ impl<'t> Strings<'t> {
             Some(meant) => format!("did you mean %{meant}%?"),
             None => format!("write {token} = \"...\" below [Strings]"),
         };
-        report.error(
-            "1235",
-            span,
-            format!("the token %{token}% is not defined"),
-            remedy,
-        );
+        let message = format!("the token %{token}% is not defined");
+        report.error("1235", span, message, remedy);
     }
 }
 

@@ -334,6 +334,7 @@ impl<'t> Reader<'t, '_> {
                         self.at = next;
                         self.skip_blanks();
                         piece.run = self.at;
+                        piece.begin(self.at);
                         continue;
                     }
                     None => self.at += 1,
@@ -470,6 +471,13 @@ impl Piece {
             end: start,
             protected: 0,
             percent: None,
+        }
+    }
+
+    /// A field of which nothing has been read yet begins in the next line.
+    fn begin(&mut self, at: usize) {
+        if self.end == self.start && self.owned.as_ref().is_none_or(String::is_empty) {
+            (self.start, self.end) = (at, at);
         }
     }
 

@@ -24,8 +24,9 @@ pub struct Target {
     pub product: u32,
     /// The LANGID of the strings; none means the undecorated ones.
     pub language: Option<u16>,
-    /// Whether every trigger of Windows can be watched; else those that cannot are errors.
-    pub any_trigger: bool,
+    /// Whether the file is to be installed on this system: what Windows takes and this system does not is an
+    /// error then, and else a warning.
+    pub here: bool,
     /// Whether the file is to be good for Windows too: what only Windows asks for is reported.
     pub windows: bool,
 }
@@ -47,7 +48,7 @@ impl Target {
             version: VERSION,
             product: 1,
             language: None,
-            any_trigger: true,
+            here: true,
             windows: false,
         }
     }

@@ -166,7 +166,7 @@ fn one(context: &mut Context<'_, '_>, section: &str) -> Option<ServiceTrigger> {
             .error("1014", span, error.to_string(), remedy);
         return None;
     }
-    if !context.target.any_trigger && trigger.to_device().is_none() {
+    if trigger.to_device().is_none() {
         let (span, message, remedy) = if trigger.kind == TriggerType::DeviceInterfaceArrival {
             let message = "a device that arrives would stop the service, which it never does here";
             (action_field, message.to_owned(), "write Action = 1")
@@ -179,9 +179,7 @@ fn one(context: &mut Context<'_, '_>, section: &str) -> Option<ServiceTrigger> {
             (kind_field, message, "write TriggerType = 1")
         };
         let span = span.map_or(0..0, |field| field.span.clone());
-        context
-            .report
-            .error("unsupported-trigger", span, message, remedy.to_owned());
+        context.unfit("unsupported-trigger", span, message, remedy.to_owned());
     }
     Some(trigger)
 }

@@ -30,13 +30,9 @@ impl InfTarget {
     /// The target that is asked for.
     pub(super) fn read(&self) -> Result<Target, Failure> {
         let bad = |message: String| Failure::new(Exit::Usage, message);
-        let own = this_machine();
         let mut target = match &self.arch {
-            Some(arch) => Target {
-                any_trigger: own.any_trigger,
-                ..Target::of(arch)
-            },
-            None => own,
+            Some(arch) => Target::of(arch),
+            None => this_machine(),
         };
         if let Some(os) = &self.os {
             let numbers: Option<Vec<u32>> = os.split('.').map(|part| part.parse().ok()).collect();
@@ -76,7 +72,7 @@ pub(super) fn inf(place: &Place, screen: &mut Screen<'_>, what: Inf) -> Outcome 
         } => {
             let target = Target {
                 windows,
-                any_trigger: true,
+                here: false,
                 ..target.read()?
             };
             check(screen, &files, &target)

@@ -52,12 +52,9 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What an INF is compared with here; triggers that the manager cannot watch are errors.
+/// What an INF is compared with here.
 pub(crate) fn this_machine() -> Target {
-    Target {
-        any_trigger: false,
-        ..Target::of(std::env::consts::ARCH)
-    }
+    Target::of(std::env::consts::ARCH)
 }
 
 /// Installs a file below a root that no manager serves yet; says what is wrong, if anything is.
