@@ -1,6 +1,6 @@
 //! What is needed to read a section: the file that it stands in, and the files which that one includes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use arrival_model::diagnostic::{Diagnostic, Report, closest};
@@ -67,8 +67,12 @@ pub(crate) struct Context<'d, 't> {
     at: usize,
     /// The reports of the other files.
     parked: Vec<Option<Report<'t>>>,
-    /// The sections that are being read because the one before needs them.
-    open: Vec<(usize, String)>,
+    /// The sections that were read because one needs them, and how deep they need each other.
+    read: HashSet<(usize, String)>,
+    depth: usize,
+    /// The places of services and files in the plan, by their folded names.
+    pub(crate) services: HashMap<String, usize>,
+    pub(crate) targets: HashMap<String, usize>,
 }
 
 /// A name as it stands in the file, by its base.
@@ -138,7 +142,10 @@ impl<'d, 't> Context<'d, 't> {
             files,
             at: 0,
             parked,
-            open: Vec::new(),
+            read: HashSet::new(),
+            depth: 0,
+            services: HashMap::new(),
+            targets: HashMap::new(),
         })
     }
 
@@ -186,11 +193,11 @@ impl<'d, 't> Context<'d, 't> {
     /// `Include` names the files, `Needs` the sections; tokens are those of the file that a section stands in.
     /// Files that are not in the package are Windows' own: what they say is known there alone.
     pub(crate) fn with_needs(&mut self, section: &str, read: &mut dyn FnMut(&mut Self, &str)) {
-        let own = (self.at, fold(section));
-        if self.open.contains(&own) || self.open.len() >= DEPTH_LIMIT {
+        // Each section is read once, however many need it.
+        if self.depth >= DEPTH_LIMIT || !self.read.insert((self.at, fold(section))) {
             return;
         }
-        self.open.push(own);
+        self.depth += 1;
         let document = self.document;
         let mut foreign = false;
         for entry in document
@@ -234,7 +241,10 @@ impl<'d, 't> Context<'d, 't> {
             }
         }
         read(self, section);
-        self.open.pop();
+        self.depth -= 1;
+        if self.depth == 0 {
+            self.read.clear();
+        }
     }
 
     /// Reports what Windows takes and this system does not.

@@ -73,10 +73,9 @@ fn add(
         .and_then(|source| Ok((source, place::join(&folder, &place::relative(to)?))));
     match file {
         Ok((source, target)) => {
-            let same = plan
-                .files
-                .iter()
-                .find(|known| known.target.eq_ignore_ascii_case(&target));
+            let place = context.targets.entry(fold(&target));
+            let place = *place.or_insert(plan.files.len());
+            let same = plan.files.get(place);
             match same {
                 Some(known) if known.source.eq_ignore_ascii_case(&source) => {}
                 Some(known) => {
@@ -196,11 +195,7 @@ pub(crate) fn add_programs(context: &mut Context<'_, '_>, plan: &mut Plan) {
         let Place::Package(target) = service.program.clone() else {
             continue;
         };
-        if plan
-            .files
-            .iter()
-            .any(|file| file.target.eq_ignore_ascii_case(&target))
-        {
+        if context.targets.contains_key(&fold(&target)) {
             continue;
         }
         let span = service.span.clone();
@@ -208,6 +203,7 @@ pub(crate) fn add_programs(context: &mut Context<'_, '_>, plan: &mut Plan) {
         let file = target.rsplit('/').next().unwrap_or_default().to_owned();
         let remedy = format!("it is taken from the INF's folder; write CopyFiles = @{file}");
         context.report.warn("2084", span.clone(), message, remedy);
+        context.targets.insert(fold(&target), plan.files.len());
         plan.files.push(CopyFile {
             source: file,
             target,

@@ -76,15 +76,23 @@ pub fn format(path: &Path, text: &str) -> Result<String, Vec<Diagnostic>> {
         );
         lines.push(match entry {
             None => Line::Header(text.get(span.clone()).unwrap_or_default().to_owned(), None),
-            Some(entry) => Line::Entry {
-                key: entry.key.as_ref().map(|key| source(text, key)),
-                values: entry
-                    .values
-                    .iter()
-                    .map(|value| source(text, value))
-                    .collect(),
-                comment: None,
-            },
+            Some(entry) => {
+                let fields = entry.key.iter().chain(&entry.values);
+                let mut fields: Vec<String> = fields.map(|field| source(text, field)).collect();
+                // Behind a line that goes on even a bracket begins no header.
+                let own = entry.key.as_ref().or(entry.values.first());
+                if let Some((first, own)) = fields.first_mut().zip(own)
+                    && first.starts_with('[')
+                {
+                    *first = quote(&own.text);
+                }
+                let key = entry.key.as_ref().map(|_| fields.remove(0));
+                Line::Entry {
+                    key,
+                    values: fields,
+                    comment: None,
+                }
+            }
         });
         at = span.end;
     }
@@ -103,7 +111,8 @@ pub fn format(path: &Path, text: &str) -> Result<String, Vec<Diagnostic>> {
 /// A field as it is written; one over several lines is written anew.
 fn source(text: &str, field: &Field<'_>) -> String {
     let written = text.get(field.span.clone()).unwrap_or_default();
-    if written.contains(['\r', '\n', '\0']) {
+    // A backslash at the end of the file's last line would go on behind the line end that it gets.
+    if written.contains(['\r', '\n', '\0']) || written.ends_with('\\') {
         return quote(&field.text);
     }
     written.to_owned()
@@ -203,6 +212,12 @@ fn write(lines: &[Line], eol: &str) -> String {
     text
 }
 
+/// A line without the blanks at its end; only those that the grammar takes for blanks.
+fn without_end(line: &str) -> String {
+    line.trim_end_matches([' ', '\t', '\x0b', '\x0c'])
+        .to_owned()
+}
+
 fn separate(out: &mut Vec<String>) {
     if out.last().is_some_and(|last| !last.is_empty()) {
         out.push(String::new());
@@ -257,7 +272,7 @@ fn entry(
         // Only behind a comma can a line be cut without a change.
         if number > 0 && line.chars().count() + added > WIDTH {
             line.push_str(" \\");
-            out.push(line.trim_end().to_owned());
+            out.push(without_end(&line));
             line = "   ".to_owned();
         }
         if !line.is_empty() && (!value.is_empty() || !last) {
@@ -266,7 +281,7 @@ fn entry(
         line.push_str(value);
         line.push_str(comma);
     }
-    let line = line.trim_end().to_owned();
+    let line = without_end(&line);
     out.push(with_comment(line, comment));
 }
 

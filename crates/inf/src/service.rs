@@ -149,10 +149,7 @@ fn delete(context: &mut Context<'_, '_>, plan: &mut Plan, entry: &Entry<'_>) {
             return;
         }
     };
-    let added = plan
-        .services
-        .iter()
-        .any(|service| service.name.folded() == name.folded());
+    let added = context.services.contains_key(&name.folded());
     if added {
         let message = format!("'{name}' is added by this file too, and stays");
         context
@@ -172,10 +169,9 @@ fn delete(context: &mut Context<'_, '_>, plan: &mut Plan, entry: &Entry<'_>) {
 
 /// The same service may be named by several models.
 fn insert(context: &mut Context<'_, '_>, plan: &mut Plan, service: Service) {
-    let known = plan
-        .services
-        .iter()
-        .find(|known| known.name.folded() == service.name.folded());
+    let place = context.services.entry(service.name.folded());
+    let place = *place.or_insert(plan.services.len());
+    let known = plan.services.get(place);
     match known {
         None => plan.services.push(service),
         Some(known) if *known == service => {}

@@ -396,6 +396,12 @@ impl<'t> Reader<'t, '_> {
                     self.at += 1;
                     break;
                 }
+                Some(0) => {
+                    piece.push(self.slice(run..self.at));
+                    piece.push(" ");
+                    self.at += 1;
+                    run = self.at;
+                }
                 Some(byte) if !is_eol(byte) => self.at += 1,
                 Some(_) | None => {
                     piece.push(self.slice(run..self.at));

@@ -47,6 +47,7 @@ fn empty_fields_keep_their_commas_and_blanks_do_not_count() {
     assert_eq!(says("\ta\x0b=\x0cb c\t"), ["a=b c"]);
     assert_eq!(says("a = \" b \" , c"), ["a= b |c"]);
     assert_eq!(says("a = x\0y"), ["a=x y"]);
+    assert_eq!(says("a = \"\0y\""), ["a= y"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::Outcome;
 mod arrival;
 mod daemon;
 mod decision;
+mod inf;
 mod matching;
 mod measure;
 mod memory;
@@ -73,6 +74,11 @@ const BENCHES: &[Bench] = &[
         name: "storm",
         about: "events drained per second, and what an overflow costs (root)",
         run: storm::run,
+    },
+    Bench {
+        name: "inf",
+        about: "reading an INF of 1, 4 and 16 MiB, beside lines and fields alone",
+        run: inf::run,
     },
     Bench {
         name: "memory",
