@@ -17,16 +17,21 @@
 //! | rename to `packages/NAME-HASH` | a folder that no link names, removed by the next install |
 //! | rename of the link | the package, whole |
 //!
+//! If a step fails, the package is as it was before. A link beside the others, whose name is hidden, holds the old
+//! version until the new one is sure to last.
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`source`] | the folder that a package comes from, and what is refused of it |
 //! | [`program`] | ELF, script or a program of Windows |
+//! | `copy` | how its files are copied |
+//! | `disk` | the steps on the disk |
+//! | `unused` | when a folder goes |
+//! | [`verify`](mod@verify) | whether a package is as it was installed |
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use arrival_model::class::{ClassFile, Classes};
@@ -35,17 +40,26 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::definition;
-use crate::file;
 use crate::layout::Layout;
 use crate::lock::{Lock, LockError};
-use program::{Kind, machine_program};
-use source::{Opened, Source};
+use copy::Copier;
+use program::machine_program;
+use source::Source;
+use unused::collect;
+pub use verify::{Problem, Verified, What, names, verify};
 
+mod copy;
+mod disk;
 pub mod program;
 pub mod source;
+mod unused;
+pub mod verify;
 
 /// The folder of a package that is kept for the manager's own files.
 pub const OWN: &str = ".arrival";
+
+/// What the manager knows of a package, below [`OWN`].
+const DESCRIPTION: &str = "package.toml";
 
 /// The most bytes of all files of a package.
 pub const TOTAL_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
@@ -150,6 +164,27 @@ pub struct Package {
     pub classes: Vec<String>,
     /// Its files, each with the digest of its bytes.
     pub files: BTreeMap<String, String>,
+    /// The files that the manager has made of it, below [`OWN`], each with the digest of its bytes; none if an
+    /// older version of the manager has installed it.
+    #[serde(default)]
+    pub own: BTreeMap<String, String>,
+}
+
+impl Package {
+    /// A package of which only the name is known.
+    fn unknown(name: String) -> Self {
+        Package {
+            name,
+            provider: String::new(),
+            version: String::new(),
+            described_by: String::new(),
+            folder: PathBuf::new(),
+            services: Vec::new(),
+            classes: Vec::new(),
+            files: BTreeMap::new(),
+            own: BTreeMap::new(),
+        }
+    }
 }
 
 /// What an install did.
@@ -195,28 +230,37 @@ pub fn package_name(described_by: &str) -> Result<String, PackageError> {
 /// If something of it is refused, the disk is full, or somebody else installs at this moment.
 pub fn install(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installed, PackageError> {
     let _lock = prepare(layout)?;
-    let packages = layout.packages();
-    let staging = packages.join(format!(".new-{}", std::process::id()));
     collect(layout);
-    let staged = stage(&packages, &staging, source, wish);
-    let package = match staged {
-        Ok(package) => package,
-        Err(error) => {
-            let _ = fs::remove_dir_all(&staging);
-            return Err(error);
-        }
-    };
     let before = target_of(layout, &wish.name);
-    if package.folder.is_dir() {
-        // The same bytes are there already.
-        let _ = fs::remove_dir_all(&staging);
-    } else if let Err(cause) = fs::rename(&staging, &package.folder) {
-        let _ = fs::remove_dir_all(&staging);
-        return Err(failed("make", &package.folder)(cause));
+    match place(layout, source, wish) {
+        Ok(package) => Ok(Installed { package, before }),
+        Err(error) => {
+            // Nothing that was made counts.
+            collect(layout);
+            Err(error)
+        }
     }
-    sync(&packages)?;
+}
+
+/// Puts a package where it belongs, and lets it count.
+fn place(layout: &Layout, source: &Source, wish: &Wish) -> Result<Package, PackageError> {
+    let packages = layout.packages();
+    let staging = staging(&packages);
+    let package = stage(&packages, &staging, source, wish)?;
+    if package.folder.is_dir() {
+        // As it is intact, the same bytes are there already.
+        let _ = disk::remove_tree(&staging);
+    } else {
+        disk::put(&staging, &package.folder)?;
+    }
+    disk::sync(&packages)?;
     activate(layout, &package)?;
-    Ok(Installed { package, before })
+    Ok(package)
+}
+
+/// Where a package is put together.
+fn staging(packages: &Path) -> PathBuf {
+    packages.join(format!(".new-{}", std::process::id()))
 }
 
 /// What [`install`] would do; everything of it is tried but the last steps, and nothing stays of it.
@@ -227,9 +271,9 @@ pub fn install(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installe
 pub fn plan(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installed, PackageError> {
     let _lock = prepare(layout)?;
     let packages = layout.packages();
-    let staging = packages.join(format!(".new-{}", std::process::id()));
+    let staging = staging(&packages);
     let staged = stage(&packages, &staging, source, wish);
-    let _ = fs::remove_dir_all(&staging);
+    let _ = disk::remove_tree(&staging);
     Ok(Installed {
         package: staged?,
         before: target_of(layout, &wish.name),
@@ -252,18 +296,24 @@ pub fn uninstall(layout: &Layout, name: &str) -> Result<Package, PackageError> {
     if !known || folded.contains('/') || folded.starts_with('.') {
         return Err(PackageError::NoSuchPackage(name.to_owned()));
     }
-    file::remove(&link).map_err(failed("remove", &link))?;
-    Ok(package.unwrap_or(Package {
-        // Its folder is damaged: what is left of it goes nevertheless.
-        name: folded,
-        provider: String::new(),
-        version: String::new(),
-        described_by: String::new(),
-        folder: PathBuf::new(),
-        services: Vec::new(),
-        classes: Vec::new(),
-        files: BTreeMap::new(),
-    }))
+    deactivate(layout, &folded)?;
+    // If its folder is damaged, what is left of it goes nevertheless.
+    Ok(package.unwrap_or_else(|| Package::unknown(folded)))
+}
+
+/// Lets a package count no more: one step is seen, and undone if it cannot be made to last.
+fn deactivate(layout: &Layout, name: &str) -> Result<(), PackageError> {
+    let active = layout.active();
+    let link = active.join(name);
+    let old = hidden(&active, name, "old");
+    disk::take("remove", &link, || fs::rename(&link, &old))?;
+    if let Err(error) = disk::sync(&active) {
+        let _ = disk::put(&old, &link);
+        return Err(error);
+    }
+    // The next install removes what stays.
+    let _ = disk::remove_tree(&old);
+    Ok(())
 }
 
 /// Removes the folders of packages that do not count and from which no program runs.
@@ -290,7 +340,7 @@ pub fn list(layout: &Layout) -> Vec<Package> {
 
 /// What a package's folder says of itself.
 fn read(folder: &Path) -> Option<Package> {
-    let text = fs::read_to_string(folder.join(OWN).join("package.toml")).ok()?;
+    let text = fs::read_to_string(folder.join(OWN).join(DESCRIPTION)).ok()?;
     let mut package: Package = toml::from_str(&text).ok()?;
     package.folder = fs::canonicalize(folder).ok()?;
     Some(package)
@@ -302,13 +352,14 @@ fn prepare(layout: &Layout) -> Result<Lock, PackageError> {
         .check()
         .map_err(|error| PackageError::Refused(error.to_string()))?;
     for folder in [layout.lib(), layout.packages(), layout.active()] {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&folder);
-        made.map_err(failed("make", &folder))?;
+        if !folder.is_dir() {
+            disk::make(&folder)?;
+            // What lies in it lasts only if it does.
+            folder.parent().map_or(Ok(()), disk::sync)?;
+        }
     }
-    Ok(Lock::store(layout)?)
+    let lock = layout.store_lock();
+    disk::take("lock", &lock, || Ok(Lock::store(layout)))?.map_err(PackageError::from)
 }
 
 /// The folder that a name's link names.
@@ -316,20 +367,36 @@ fn target_of(layout: &Layout, name: &str) -> Option<PathBuf> {
     fs::canonicalize(layout.active().join(name)).ok()
 }
 
-/// Lets a package count: the one step that is seen.
+/// Lets a package count: one step is seen, the renaming of the link. If that cannot be made to last, it is undone.
 fn activate(layout: &Layout, package: &Package) -> Result<(), PackageError> {
     let active = layout.active();
     let link = active.join(&package.name);
+    let [new, old] = ["new", "old"].map(|what| hidden(&active, &package.name, what));
     let folder = package.folder.file_name().unwrap_or_default();
-    let temporary = active.join(format!(".{}.{}", package.name, std::process::id()));
-    let _ = fs::remove_file(&temporary);
-    std::os::unix::fs::symlink(Path::new("../packages").join(folder), &temporary)
-        .and_then(|()| fs::rename(&temporary, &link))
-        .map_err(|cause| {
-            let _ = fs::remove_file(&temporary);
-            failed("make the link", &link)(cause)
-        })?;
-    sync(&active)
+    let before = fs::read_link(&link).ok();
+    disk::link(&new, &Path::new("../packages").join(folder))?;
+    if let Some(before) = &before {
+        // On a full disk there may be no room for it once it is needed.
+        disk::link(&old, before)?;
+    }
+    disk::put(&new, &link)?;
+    if let Err(error) = disk::sync(&active) {
+        let _ = match before {
+            Some(_) => disk::put(&old, &link),
+            None => disk::remove(&link),
+        };
+        return Err(error);
+    }
+    if before.is_some() {
+        // The next install removes what stays.
+        let _ = disk::remove(&old);
+    }
+    Ok(())
+}
+
+/// A place beside the links, which nobody takes for one.
+fn hidden(active: &Path, name: &str, what: &str) -> PathBuf {
+    active.join(format!(".{name}.{}.{what}", std::process::id()))
 }
 
 /// Puts a package together in the staging folder; its own folder is where it will be.
@@ -339,8 +406,9 @@ fn stage(
     source: &Source,
     wish: &Wish,
 ) -> Result<Package, PackageError> {
-    let _ = fs::remove_dir_all(staging);
-    make(staging)?;
+    // A process that had our pid may have left one behind.
+    let _ = disk::remove_tree(staging);
+    disk::make(staging)?;
     let mut copier = Copier {
         staging,
         source,
@@ -372,15 +440,12 @@ fn stage(
         hash.update(digest);
     }
     let digest = hex(&hash.finalize());
-    let folder = packages.join(format!(
-        "{}-{}",
-        wish.name,
-        digest.get(..12).unwrap_or_default()
-    ));
+    let folder = folder_for(packages, &wish.name, digest.get(..12).unwrap_or_default());
 
     let own = staging.join(OWN);
-    make(&own.join("services.d"))?;
-    make(&own.join("classes.d"))?;
+    disk::make(&own.join("services.d"))?;
+    disk::make(&own.join("classes.d"))?;
+    let mut made = BTreeMap::new();
     for service in &wish.services {
         let name = &service.definition.name;
         let program = match &service.program {
@@ -408,7 +473,8 @@ fn stage(
             wish.name,
             definition::write(&definition),
         );
-        let path = own.join("services.d").join(format!("{name}.toml"));
+        let file = format!("services.d/{name}.toml");
+        let path = own.join(&file);
         // What the manager would not read must not look installed.
         let parsed = definition::parse(&path, &text, &Classes::built_in());
         if parsed.definition.as_ref() != Some(&definition) {
@@ -420,14 +486,16 @@ fn stage(
                 "the service '{name}' cannot be defined: {why}"
             )));
         }
-        write(&path, text.as_bytes())?;
+        disk::write(&path, text.as_bytes())?;
+        made.insert(file, digest_of(&text));
     }
     for class in &wish.classes {
         let text =
             toml::to_string(class).map_err(|error| PackageError::Refused(error.to_string()))?;
         // Several packages may add to one class: their files must not override each other.
-        let file = format!("{}.{}.toml", wish.name, class.class.name);
-        write(&own.join("classes.d").join(file), text.as_bytes())?;
+        let file = format!("classes.d/{}.{}.toml", wish.name, class.class.name);
+        disk::write(&own.join(&file), text.as_bytes())?;
+        made.insert(file, digest_of(&text));
     }
     let package = Package {
         name: wish.name.clone(),
@@ -446,208 +514,37 @@ fn stage(
             .map(|class| class.class.name.clone())
             .collect(),
         files,
+        own: made,
     };
     let text =
         toml::to_string(&package).map_err(|error| PackageError::Refused(error.to_string()))?;
-    write(&own.join("package.toml"), text.as_bytes())?;
-    sync_tree(staging)?;
+    disk::write(&own.join(DESCRIPTION), verify::sealed(text).as_bytes())?;
+    disk::sync_tree(staging)?;
     Ok(package)
 }
 
-struct Copier<'a> {
-    staging: &'a Path,
-    source: &'a Source,
-    left: u64,
-    /// The digest of each file, by its place in the package.
-    files: BTreeMap<String, String>,
-    /// The place and kind of each file, by its folded name in the wish.
-    programs: BTreeMap<String, (String, Kind)>,
-}
-
-impl Copier<'_> {
-    fn copy(&mut self, wish: &FileWish) -> Result<(), PackageError> {
-        let folded = wish.target.to_lowercase();
-        if self.programs.contains_key(&folded) {
-            return Ok(());
+/// Where a package will lie: where the same lies already, if it is as it was installed; else a folder that is not
+/// there yet, and a damaged one is left to what runs from it.
+fn folder_for(packages: &Path, name: &str, digest: &str) -> PathBuf {
+    let first = packages.join(format!("{name}-{digest}"));
+    let others = (1..).map(|number: u32| packages.join(format!("{name}-{digest}-{number}")));
+    let mut free = None;
+    // A damaged one goes as soon as nothing runs from it, so that there are never many.
+    for folder in std::iter::once(first).chain(others).take(100) {
+        if folder.symlink_metadata().is_err() {
+            free.get_or_insert(folder);
+        } else if verify::is_intact(&folder) {
+            return folder;
         }
-        let (mut opened, target) = self.open(wish)?;
-        // Whoever wishes has looked at this too; here is where it would do harm.
-        let wrong = |part: &str| {
-            part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(OWN)
-        };
-        if target.split('/').any(wrong) || target.contains(['\\', '\0']) {
-            return Err(PackageError::Refused(format!(
-                "'{target}' cannot be a file of a package"
-            )));
-        }
-        if self
-            .files
-            .keys()
-            .any(|known| known.eq_ignore_ascii_case(&target))
-        {
-            return Err(PackageError::Refused(format!(
-                "two files of the package would be called {target}"
-            )));
-        }
-        let path = self.staging.join(&target);
-        if let Some(parent) = path.parent() {
-            make(parent)?;
-        }
-        let kind = opened.kind;
-        let mode = if kind.is_program() { 0o755 } else { 0o644 };
-        let digest = self.pour(&mut opened, &path, mode)?;
-        self.files.insert(target.clone(), digest);
-        self.programs.insert(folded, (target, kind));
-        Ok(())
     }
-
-    /// The file that is meant, and where it goes: a program that the file calls `x.exe` is `x` on Linux.
-    fn open(&self, wish: &FileWish) -> Result<(Opened, String), PackageError> {
-        let without = |path: &str| {
-            let (stem, extension) = path.rsplit_once('.')?;
-            let named = !stem.is_empty() && !stem.ends_with('/');
-            (named && extension.eq_ignore_ascii_case("exe")).then(|| stem.to_owned())
-        };
-        if let Some(stem) = without(&wish.source)
-            && let Ok(opened) = self.source.open_file(&stem)
-            && opened.kind.is_program()
-        {
-            let target = without(&wish.target).unwrap_or_else(|| wish.target.clone());
-            return Ok((opened, target));
-        }
-        let opened = self
-            .source
-            .open_file(&wish.source)
-            .map_err(PackageError::Refused)?;
-        Ok((opened, wish.target.clone()))
-    }
-
-    /// Copies the bytes; nothing else of the source goes with them.
-    fn pour(
-        &mut self,
-        opened: &mut Opened,
-        path: &Path,
-        mode: u32,
-    ) -> Result<String, PackageError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-            .map_err(failed("make", path))?;
-        let mut hash = Sha256::new();
-        let mut chunk = vec![0; 128 * 1024];
-        loop {
-            let read = match opened.file.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed("read", &opened.path)(error)),
-            };
-            self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-                PackageError::Refused(format!(
-                    "the files of the package have more than {TOTAL_LIMIT} bytes"
-                ))
-            })?;
-            let bytes = chunk.get(..read).unwrap_or_default();
-            hash.update(bytes);
-            file.write_all(bytes).map_err(failed("write", path))?;
-        }
-        // The mask of whoever installs does not count.
-        file.set_permissions(fs::Permissions::from_mode(mode))
-            .map_err(failed("change the mode of", path))?;
-        Ok(hex(&hash.finalize()))
-    }
+    // If all are there, the rename to the last fails.
+    free.unwrap_or_else(|| packages.join(format!("{name}-{digest}-99")))
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn make(path: &Path) -> Result<(), PackageError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(failed("make", path))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
-    fs::write(path, bytes)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-        .map_err(failed("write", path))
-}
-
-fn sync(path: &Path) -> Result<(), PackageError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(failed("sync", path))
-}
-
-/// Syncs every file and folder of a tree, and makes the folders readable for all.
-fn sync_tree(folder: &Path) -> Result<(), PackageError> {
-    let entries = fs::read_dir(folder).map_err(failed("read", folder))?;
-    for entry in entries {
-        let path = entry.map_err(failed("read", folder))?.path();
-        if path.is_dir() {
-            sync_tree(&path)?;
-        } else {
-            sync(&path)?;
-        }
-    }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-        .map_err(failed("change the mode of", folder))?;
-    sync(folder)
-}
-
-/// Removes what no link names and no program runs from; what cannot be removed stays for another time.
-fn collect(layout: &Layout) {
-    let active: Vec<OsString> = layout
-        .active_packages()
-        .iter()
-        .filter_map(|link| Some(fs::canonicalize(link).ok()?.file_name()?.to_owned()))
-        .collect();
-    let Ok(entries) = fs::read_dir(layout.packages()) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let path = entry.path();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if active.contains(&name) || (!hidden && is_used(&path)) {
-            continue;
-        }
-        if hidden {
-            let _ = fs::remove_dir_all(&path);
-            continue;
-        }
-        // A folder that is half removed must not look whole.
-        let hidden = layout
-            .packages()
-            .join(format!(".old-{}", name.to_string_lossy()));
-        if fs::rename(&path, &hidden).is_ok() {
-            let _ = fs::remove_dir_all(&hidden);
-        }
-    }
-}
-
-/// Whether a process runs a program from this folder, or works in it.
-fn is_used(folder: &Path) -> bool {
-    let Ok(folder) = fs::canonicalize(folder) else {
-        return false;
-    };
-    let Ok(processes) = fs::read_dir("/proc") else {
-        // Who cannot tell keeps it.
-        return true;
-    };
-    let needle = format!("{}/", folder.display());
-    processes.flatten().any(|process| {
-        let process = process.path();
-        let links = ["exe", "cwd"].map(|link| fs::read_link(process.join(link)));
-        links.iter().flatten().any(|target| target.starts_with(&folder))
-            // A script is an argument of its interpreter.
-            || fs::read(process.join("cmdline")).is_ok_and(|line| {
-                line.split(|byte| *byte == 0).any(|word| word.starts_with(needle.as_bytes()))
-            })
-    })
+fn digest_of(text: &str) -> String {
+    hex(&Sha256::digest(text))
 }
