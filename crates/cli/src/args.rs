@@ -117,6 +117,9 @@ pub(crate) enum Command {
     /// Show the installed packages
     #[command(after_help = examples::PACKAGES)]
     Packages,
+    /// Compare installed packages with what was installed
+    #[command(after_help = examples::VERIFY)]
+    Verify(AnyPackages),
     /// Have the manager read its files again now
     #[command(after_help = examples::RELOAD)]
     Reload,
@@ -278,7 +281,15 @@ pub(crate) struct Install {
     pub(crate) dry_run: bool,
 }
 
-/// Any packages.
+/// Some packages, or all.
+#[derive(Debug, Args)]
+pub(crate) struct AnyPackages {
+    /// The packages, by their names or those of their INF files; all, if none is named
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+/// At least one package.
 #[derive(Debug, Args)]
 pub(crate) struct Packages {
     /// The packages, by their names or those of their INF files

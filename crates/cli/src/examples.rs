@@ -111,6 +111,18 @@ Examples:
   arrival packages
   arrival packages --json | jq -r '.packages[].folder'";
 
+pub(crate) const VERIFY: &str = "\
+Examples:
+  arrival verify
+  arrival verify osrfx2
+  arrival verify --json | jq -r '.packages[] | .name as $name | .problems[] | $name + \": \" + .path'
+
+What differs is put right by installing the package again.
+
+Exit status:
+  0 if all is as it was installed, 1 if something is missing, changed or added, 4 if there is no such
+  package";
+
 pub(crate) const RELOAD: &str = "\
 Examples:
   arrival reload

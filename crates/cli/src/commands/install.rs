@@ -57,7 +57,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn refused(error: PackageError) -> Failure {
+pub(super) fn refused(error: PackageError) -> Failure {
     let exit = match &error {
         PackageError::Refused(_) => Exit::BadInput,
         PackageError::NoSuchPackage(_) => Exit::NoSuchObject,
@@ -71,7 +71,7 @@ fn refused(error: PackageError) -> Failure {
     Failure::new(exit, error.to_string())
 }
 
-fn layout(place: &Place) -> Result<Layout, Failure> {
+pub(super) fn layout(place: &Place) -> Result<Layout, Failure> {
     Layout::new(place.root.dir())
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot find the root: {error}")))
 }
@@ -509,7 +509,8 @@ pub(super) fn uninstall(place: &Place, screen: &mut Screen<'_>, names: &[String]
         }
         removed.push(name);
     }
-    package::tidy(&layout).map_err(refused)?;
+    // They are removed; folders that stay go with the next install or uninstall.
+    let _ = package::tidy(&layout);
     if screen.json {
         screen.value(&serde_json::json!({ "removed": removed }))?;
     }

@@ -10,6 +10,7 @@
 //! | [`daemon`] | info, reload, shutdown |
 //! | [`check`] | check |
 //! | [`install`] | install, uninstall, packages |
+//! | [`verify`] | verify |
 //! | [`shell`] | completions, man |
 
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ mod devices;
 pub(crate) mod install;
 mod services;
 mod shell;
+mod verify;
 mod watch;
 mod why;
 
@@ -69,6 +71,7 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Install(options) => install::install(&place, screen, &options),
         Command::Uninstall(names) => install::uninstall(&place, screen, &names.names),
         Command::Packages => install::packages(&place, screen),
+        Command::Verify(names) => verify::verify(&place, screen, &names.names),
         Command::Reload => daemon::reload(&place, screen),
         Command::Info => daemon::info(&place, screen),
         Command::Shutdown(options) => daemon::shutdown(&place, screen, options.timeout),
