@@ -31,6 +31,7 @@ mod full_disk;
 mod hostile;
 mod kills;
 mod many;
+mod package_faults;
 mod packages;
 mod recordings;
 mod restarts;
