@@ -1,30 +1,75 @@
-//! An install, an upgrade and a removal that fail or are killed at each of their steps.
+//! Every step of an install and of an uninstall fails once, and once the process is killed in its place.
+//!
+//! `arrival` is built for tests here: it counts its steps on the disk, as crates/store/src/fault.rs says.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
-use arrival_tests::world::{World, fresh_dir};
+use arrival_tests::world::{World, fresh_dir, wait_for};
 
 use crate::devices::Link;
 
 case!(
-    a_disk_that_is_full_at_any_step_leaves_what_was_there as Root,
-    full_at_every_step
+    an_upgrade_that_fails_or_dies_at_any_step_leaves_one_whole_version as User,
+    |world: &mut World| any_step(world, Scenario::Upgrade, 55)
 );
 case!(
-    an_installer_that_is_killed_at_any_step_leaves_the_old_or_the_new as User,
-    killed_at_every_step
+    a_first_install_that_fails_or_dies_at_any_step_leaves_all_or_nothing as User,
+    |world: &mut World| any_step(world, Scenario::First, 48)
 );
 case!(
-    an_upgrade_that_is_killed_beside_a_manager_leaves_its_service_running as Root,
-    killed_beside_a_manager
+    an_uninstall_that_fails_or_dies_at_any_step_leaves_all_or_nothing as User,
+    |world: &mut World| any_step(world, Scenario::Uninstall, 14)
 );
 case!(
-    a_package_that_does_not_fit_on_the_disk_leaves_what_was_there as Root,
-    really_full
+    a_package_without_one_of_its_files_changes_nothing as User,
+    missing_file
 );
+case!(
+    a_disk_with_any_little_room_keeps_the_old_version_whole as Root,
+    full_disk
+);
+case!(
+    a_manager_goes_on_beside_installs_that_die as Root,
+    beside_a_manager
+);
+
+/// What is done to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The disk is full.
+    Full,
+    /// The process is killed.
+    Killed,
+}
+
+impl Fault {
+    fn variable(self) -> &'static str {
+        match self {
+            Fault::Full => "ARRIVAL_FAIL_AT",
+            Fault::Killed => "ARRIVAL_DIE_AT_STEP",
+        }
+    }
+}
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scenario {
+    /// Version 2 over version 1.
+    Upgrade,
+    /// Version 1 where there are not even folders.
+    First,
+    /// Version 1 is removed.
+    Uninstall,
+}
+
+/// Runs until it is told to stop; the arguments stay to be seen.
+const SCRIPT: &str = "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.05; done\n";
 
 /// A package in a folder of its own, which is gone with the value.
 struct Package {
@@ -32,44 +77,49 @@ struct Package {
 }
 
 impl Package {
-    fn new() -> Package {
+    /// A service, an interface class, and a file in a folder that is written in several pieces.
+    fn new(version: &str) -> Package {
         let folder = fresh_dir("arrival-package");
-        fs::create_dir(folder.join("data")).unwrap();
-        fs::write(folder.join("data/table.bin"), [7; 5000]).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let package = Package { folder };
-        package.describe("1.0");
+        package.put("labd", SCRIPT);
+        package.put("data.bin", &version.repeat(100_000));
+        package.describe(version, "data.bin");
         package
     }
 
-    /// Writes the files of a version.
-    fn describe(&self, version: &str) {
-        let script = format!("#!/bin/sh\n# {version}\nexec sleep 1000\n");
-        fs::write(self.folder.join("labd"), script).unwrap();
+    /// The same without an interface class.
+    fn without_class(version: &str) -> Package {
+        let package = Package::new(version);
+        let text = fs::read_to_string(package.inf()).unwrap();
+        let class = "AddInterface = {573e8c73-0cb4-4471-a1bf-fab26c31d384}\n";
+        assert!(text.contains(class));
+        package.put("lab.inf", &text.replace(class, ""));
+        package
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.folder.join(name), text).unwrap();
+    }
+
+    fn describe(&self, version: &str, file: &str) {
         let text = format!(
             "[Version]\nSignature = \"$Windows NT$\"\nProvider = ACME\nDriverVer = 11/27/2026,{version}\n\
-             [Manufacturer]\nACME = Models, NT.10.0\n[Models.NT.10.0]\nBoard = Install, LAB\\BOARD\n\
-             [Install.NT]\nCopyFiles = @table.bin, @labd\n\
-             [Install.NT.Interfaces]\nAddInterface = {{573e8c73-0cb4-4471-a1bf-fab26c31d385}}\n\
+             [Manufacturer]\nACME = Devices, NT\n[Devices.NT]\nBoard = Install, USB\\VID_0547&PID_1002\n\
+             [Install.NT]\nCopyFiles = Data, Programs\n[Data]\n{file}\n[Programs]\nlabd\n\
+             [DestinationDirs]\nData = 13, data\nPrograms = 13\n\
+             [Install.NT.Interfaces]\nAddInterface = {{573e8c73-0cb4-4471-a1bf-fab26c31d384}}\n\
              [Install.NT.Services]\nAddService = labsvc, , Service\n\
-             [DestinationDirs]\nDefaultDestDir = 13\n\
-             [SourceDisksNames]\n1 = disk\n[SourceDisksFiles]\ntable.bin = 1, data\nlabd = 1\n\
-             [Service]\nServiceType = 0x10\nStartType = 3\nErrorControl = 0\nDescription = v{version}\n\
-             ServiceBinary = %13%\\labd\nAddTrigger = Arrival\nAddReg = Parameters\n\
-             [Parameters]\nHKR, Parameters\\Arrival, Protocol, , exec\n\
-             HKR, Parameters\\Arrival, Follow, 0x10001, 1\nHKR, Parameters, Speed, 0x10001, 9\n\
+             [Service]\nServiceType = 0x10\nStartType = 3\nErrorControl = 0\n\
+             ServiceBinary = \"%13%\\labd version-{version}\"\nAddTrigger = Arrival\nAddReg = Parameters\n\
+             [Parameters]\nHKR, Parameters\\Arrival, Protocol, , exec\nHKR, Parameters\\Arrival, Follow, 0x10001, 1\n\
              [Arrival]\nTriggerType = 1\nAction = 1\nSubType = {{573e8c73-0cb4-4471-a1bf-fab26c31d384}}\n"
         );
-        fs::write(self.folder.join("lab.inf"), text).unwrap();
+        self.put("lab.inf", &text);
     }
 
     fn inf(&self) -> String {
         self.folder.join("lab.inf").display().to_string()
-    }
-
-    /// Installs a version, which must succeed.
-    fn install(&self, world: &World, version: &str) {
-        self.describe(version);
-        good(&world.arrival(&["install", &self.inf()]));
     }
 }
 
@@ -79,199 +129,383 @@ impl Drop for Package {
     }
 }
 
+/// Runs the command line with a variable of the environment.
+fn arrival_with(world: &World, variable: &str, value: &str, arguments: &[&str]) -> Output {
+    Command::new(world.program("arrival"))
+        .env(variable, value)
+        .arg("--root")
+        .arg(&world.root)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
 #[track_caller]
-fn good(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{told}");
-    text
+fn said(output: &Output, status: i32, what: &str) -> String {
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{what}: {text}");
+    text.into_owned()
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+/// Every file below a folder: its mode, and its bytes or where it leads.
+type Tree = BTreeMap<PathBuf, (u32, Vec<u8>)>;
+
+fn tree(folder: &Path) -> Tree {
+    fn add(top: &Path, path: &Path, tree: &mut Tree) {
+        let meta = path.symlink_metadata().unwrap();
+        let mut bytes = Vec::new();
+        if meta.is_symlink() {
+            bytes = fs::read_link(path)
+                .unwrap()
+                .into_os_string()
+                .into_encoded_bytes();
+        } else if meta.is_file() {
+            bytes = fs::read(path).unwrap();
+        } else {
+            for entry in fs::read_dir(path).unwrap() {
+                add(top, &entry.unwrap().path(), tree);
+            }
+        }
+        let below = path.strip_prefix(top).unwrap().to_owned();
+        tree.insert(below, (meta.mode(), bytes));
+    }
+    let mut tree = Tree::new();
+    add(folder, folder, &mut tree);
+    tree
+}
+
+/// What counts: the package as the command line shows it, its definition and class, and its whole folder.
+#[derive(PartialEq, Eq)]
+struct State {
+    packages: String,
+    folder: PathBuf,
+    tree: Tree,
+}
+
+/// Not all its bytes.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.tree.iter();
+        let files = files.map(|(path, (mode, bytes))| (path, format!("{mode:o}"), bytes.len()));
+        f.debug_struct("State")
+            .field("version", &self.version())
+            .field("folder", &self.folder)
+            .field("files", &files.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The state now; `None` if no package counts. What counts must be as it was installed.
+    #[track_caller]
+    fn now(world: &World, what: &str) -> Option<State> {
+        let packages = said(&world.arrival(&["packages", "--json"]), 0, what);
+        said(&world.arrival(&["verify"]), 0, what);
+        let link = world.root.join("lib/active/lab");
+        if link.symlink_metadata().is_err() {
+            assert!(!packages.contains("lab"), "{what}: {packages}");
+            return None;
+        }
+        said(&world.arrival(&["verify", "lab"]), 0, what);
+        let folder = fs::canonicalize(link).unwrap();
+        Some(State {
+            packages,
+            tree: tree(&folder),
+            folder,
+        })
+    }
+
+    /// The version that the definition of the service names.
+    fn version(&self) -> &str {
+        let definition = &self.tree[Path::new(".arrival/services.d/labsvc.toml")].1;
+        let text = std::str::from_utf8(definition).unwrap();
+        let (_, rest) = text.split_once("version-").unwrap();
+        rest.split('"').next().unwrap()
+    }
+}
+
+/// The entries of the two folders of packages.
+fn entries(world: &World) -> Vec<PathBuf> {
+    let folders = ["lib/packages", "lib/active"].map(|below| world.root.join(below));
+    let entries = folders.iter().flat_map(fs::read_dir);
+    let mut entries: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.unwrap().path())
         .collect();
-    names.sort();
-    names
+    entries.sort();
+    entries
 }
 
-/// All that counts: the packages, whether their files are whole, what the service is.
-fn state(world: &World) -> String {
-    let packages = good(&world.arrival(&["packages", "--json"]));
-    let whole = good(&world.arrival(&["verify"]));
-    let service = world.arrival(&["export", "labsvc", "--toml"]);
-    let service = String::from_utf8_lossy(&service.stdout).into_owned();
-    format!("{packages}{whole}{service}")
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
-/// Nothing is left of what failed.
-fn is_tidy(world: &World, versions: usize) {
-    let packages = names(&world.root.join("lib/packages"));
-    assert_eq!(packages.len(), versions, "{packages:?}");
-    let active = names(&world.root.join("lib/active"));
-    let all = packages.iter().chain(&active);
-    assert!(
-        all.clone().all(|name| !name.starts_with('.')),
-        "{packages:?} {active:?}"
-    );
-}
-
-const FULL: &str = "ARRIVAL_FAIL_AT";
-const KILLED: &str = "ARRIVAL_DIE_AT_STEP";
-
-/// Lets a command fail at its first step, at its second and so on; says how many there are. `prepare` makes what
-/// is there before, and `versions` folders are there afterwards.
-fn every_step(
-    world: &World,
-    fault: &str,
-    command: &[&str],
-    prepare: &dyn Fn(&World),
-    versions: usize,
-) -> usize {
-    prepare(world);
-    good(&world.arrival(command));
-    let after = state(world);
-    for step in 1.. {
-        prepare(world);
-        let before = state(world);
-        assert_ne!(before, after);
-        let output = world.arrival_with(&[(fault, step.to_string())], command);
-        if output.status.success() {
-            println!("{command:?}: {} steps", step - 1);
-            return step - 1;
-        }
-        let told = String::from_utf8_lossy(&output.stderr);
-        let now = state(world);
-        if fault == FULL {
-            assert_eq!(output.status.code(), Some(1), "{step}: {told}");
-            assert!(told.contains("No space left on device"), "{step}: {told}");
-            assert_eq!(now, before, "{step}: {told}");
-        } else {
-            assert_eq!(output.status.signal(), Some(9), "{step}: {told}");
-            assert!(now == before || now == after, "{step}: {now}");
-        }
-        // Nothing of it stands in the way of the next try.
-        if now == before {
-            good(&world.arrival(command));
-        } else {
-            good(&world.arrival(&["packages"]));
-        }
-        assert_eq!(state(world), after, "{step}");
-        if now == before {
-            is_tidy(world, versions);
+/// No folder that can be seen is half there: each is one of these versions.
+#[track_caller]
+fn nothing_half(world: &World, versions: &[&State], what: &str) {
+    let packages = world.root.join("lib/packages");
+    for path in entries(world) {
+        if path.parent() == Some(&packages) && !is_hidden(&path) {
+            let found = tree(&path);
+            assert!(
+                versions.iter().any(|version| version.tree == found),
+                "{what}: {} is half there: {:?}",
+                path.display(),
+                found.keys()
+            );
         }
     }
-    unreachable!("a command has an end")
 }
 
-fn at_every_step(world: &World, fault: &str) {
-    let package = Package::new();
-    let inf = package.inf();
-    let none = |world: &World| {
-        package.describe("1.0");
-        world.arrival(&["uninstall", "lab"]);
+#[track_caller]
+fn nothing_hidden(world: &World, what: &str) {
+    let hidden: Vec<_> = entries(world)
+        .into_iter()
+        .filter(|path| is_hidden(path))
+        .collect();
+    assert_eq!(hidden, Vec::<PathBuf>::new(), "{what}");
+}
+
+/// The steps of a command, in words; from the step of this number on the command has done what it is for.
+struct Steps {
+    names: Vec<String>,
+    last: usize,
+}
+
+impl Steps {
+    fn of(world: &World, arguments: &[&str]) -> Steps {
+        let names = world.root.join("steps");
+        let _ = fs::remove_file(&names);
+        let path = names.display().to_string();
+        let output = arrival_with(world, "ARRIVAL_STEPS", &path, arguments);
+        said(&output, 0, "without a fault");
+        let text = fs::read_to_string(&names).unwrap();
+        let names: Vec<String> = text.lines().map(str::to_owned).collect();
+        let link = |name: &String| name.ends_with("/lib/active/lab");
+        let last = names.iter().position(link).unwrap() + 1;
+        Steps { names, last }
+    }
+}
+
+fn any_step(world: &mut World, scenario: Scenario, least: usize) {
+    let packages = ["1.0", "2.0"].map(Package::new);
+    let [first, second] = [0, 1].map(|number: usize| packages[number].inf());
+    let install = |inf: &str, what: &str| said(&world.arrival(&["install", inf]), 0, what);
+
+    // Both versions as they should be.
+    install(&first, "version 1");
+    let one = State::now(world, "version 1").unwrap();
+    install(&second, "version 2");
+    let two = State::now(world, "version 2").unwrap();
+    assert_eq!((one.version(), two.version()), ("1.0", "2.0"));
+    let versions = [&one, &two];
+
+    let prepare = |what: &str| match scenario {
+        Scenario::Upgrade | Scenario::Uninstall => {
+            install(&first, what);
+            assert_eq!(State::now(world, what).as_ref(), Some(&one), "{what}");
+            nothing_hidden(world, what);
+        }
+        Scenario::First => fs::remove_dir_all(world.root.join("lib")).unwrap(),
     };
-    let first = |world: &World| {
-        world.arrival(&["uninstall", "lab"]);
-        package.install(world, "1.0");
-        package.describe("2.0");
+    let arguments: &[&str] = match scenario {
+        Scenario::Upgrade => &["install", &second],
+        Scenario::First => &["install", &first],
+        Scenario::Uninstall => &["uninstall", "lab"],
     };
-    let installs = every_step(world, fault, &["install", &inf], &none, 1);
-    let upgrades = every_step(world, fault, &["install", &inf], &first, 1);
-    let removals = every_step(world, fault, &["uninstall", "lab"], &first, 0);
-    // A step that nobody counts is one at which nothing fails.
-    assert!(installs >= 30 && upgrades >= 30, "{installs} {upgrades}");
-    assert!(removals >= 1, "{removals}");
+    let (before, after) = match scenario {
+        Scenario::Upgrade => (Some(&one), Some(&two)),
+        Scenario::First => (None, Some(&one)),
+        Scenario::Uninstall => (Some(&one), None),
+    };
+
+    // Once before, so that each time finds the same folders.
+    prepare("to begin");
+    said(&world.arrival(arguments), 0, "to begin");
+    prepare("to count");
+    let steps = Steps::of(world, arguments);
+    assert_eq!(State::now(world, "without a fault").as_ref(), after);
+    let count = steps.names.len();
+    println!(
+        "{count} steps of {scenario:?}, it is done with step {}",
+        steps.last
+    );
+    assert!(count >= least, "only {count} steps: {:#?}", steps.names);
+
+    let mut kept = BTreeMap::from([("Full", 0), ("Killed", 0)]);
+    for fault in [Fault::Full, Fault::Killed] {
+        for number in 1..=count {
+            let what = format!("{fault:?} at step {number}, {}", steps.names[number - 1]);
+            prepare(&what);
+            let output = arrival_with(world, fault.variable(), &number.to_string(), arguments);
+            let done = match fault {
+                Fault::Full => {
+                    let done = output.status.success();
+                    if !done {
+                        let text = said(&output, 1, &what);
+                        assert!(text.contains("No space left on device"), "{what}: {text}");
+                    }
+                    // Behind it only the sync can fail, which undoes it; the rest tidies up.
+                    assert!(done || number <= steps.last + 1, "{what}");
+                    done
+                }
+                Fault::Killed => {
+                    assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{what}");
+                    number > steps.last
+                }
+            };
+            let expected = if done { after } else { before };
+            assert_eq!(State::now(world, &what).as_ref(), expected, "{what}");
+            nothing_half(world, &versions, &what);
+            *kept.get_mut(format!("{fault:?}").as_str()).unwrap() += usize::from(!done);
+
+            // The fault is gone.
+            let output = world.arrival(arguments);
+            let gone = scenario == Scenario::Uninstall && done;
+            said(&output, if gone { 4 } else { 0 }, &what);
+            assert_eq!(State::now(world, &what).as_ref(), after, "{what}");
+            nothing_half(world, &versions, &what);
+            if !gone {
+                nothing_hidden(world, &what);
+            }
+        }
+    }
+    // One beyond the last changes nothing: all were played.
+    for fault in [Fault::Full, Fault::Killed] {
+        prepare("beyond the last step");
+        let number = (count + 1).to_string();
+        let output = arrival_with(world, fault.variable(), &number, arguments);
+        said(&output, 0, "beyond the last step");
+    }
+    println!("{scenario:?} left all as it was at so many steps: {kept:?}");
+    // A full disk at a step that only tidies up is no failure; a death before the last is one.
+    assert_eq!(kept["Killed"], steps.last);
+    let tidies = |name: &&String| name.contains("/.old-lab-") || name.contains("/active/.lab.");
+    let tidying = steps.names.iter().filter(tidies).count();
+    assert!(kept["Full"] + tidying >= steps.last, "{kept:?}, {tidying}");
 }
 
-fn full_at_every_step(world: &mut World) {
-    at_every_step(world, FULL);
+fn missing_file(world: &mut World) {
+    let (first, second) = (Package::new("1.0"), Package::new("2.0"));
+    said(&world.arrival(&["install", &first.inf()]), 0, "version 1");
+    let one = State::now(world, "version 1");
+    let before = entries(world);
+    second.describe("2.0", "nothing.bin");
+    let text = said(&world.arrival(&["install", &second.inf()]), 8, "version 2");
+    assert!(text.contains("there is no file 'nothing.bin'"), "{text}");
+    assert_eq!(State::now(world, "no file"), one);
+    assert_eq!(entries(world), before);
+    second.put("nothing.bin", "");
+    said(&world.arrival(&["install", &second.inf()]), 0, "version 2");
+    assert_eq!(State::now(world, "version 2").unwrap().version(), "2.0");
 }
 
-fn killed_at_every_step(world: &mut World) {
-    at_every_step(world, KILLED);
+fn full_disk(world: &mut World) {
+    const PAGE: usize = 4096;
+    world.small_disk("lib");
+    let packages = ["1.0", "2.0", "3.0"].map(Package::new);
+    for package in &packages[..2] {
+        package.put("data.bin", &"x".repeat(5 * PAGE));
+    }
+    said(&world.arrival(&["install", &packages[0].inf()]), 0, "1");
+    let one = State::now(world, "version 1").unwrap();
+
+    // More than the disk has at all: version 3 has 300 KB.
+    let text = said(&world.arrival(&["install", &packages[2].inf()]), 1, "3");
+    assert!(text.contains("No space left on device"), "{text}");
+    assert_eq!(State::now(world, "version 3").as_ref(), Some(&one));
+    nothing_half(world, &[&one], "version 3");
+    nothing_hidden(world, "version 3");
+
+    let ballast = world.root.join("lib/ballast");
+    let mut refused = 0;
+    for room in 0.. {
+        assert!(room < 64, "it never fits");
+        let what = format!("{room} pages are free");
+        fill(&ballast, room * PAGE);
+        let output = world.arrival(&["install", &packages[1].inf()]);
+        if output.status.success() {
+            break;
+        }
+        let text = said(&output, 1, &what);
+        assert!(
+            text.to_lowercase().contains("no space left"),
+            "{what}: {text}"
+        );
+        assert_eq!(State::now(world, &what).as_ref(), Some(&one), "{what}");
+        nothing_half(world, &[&one], &what);
+        nothing_hidden(world, &what);
+        refused += 1;
+    }
+    println!("refused with {refused} amounts of room");
+    assert!(refused >= 8, "only {refused}");
+    let two = State::now(world, "version 2").unwrap();
+    assert_eq!(two.version(), "2.0");
+    // A full disk keeps no package from being removed.
+    fill(&ballast, 0);
+    said(&world.arrival(&["uninstall", "lab"]), 0, "uninstall");
+    assert_eq!(State::now(world, "uninstall"), None);
+    assert_eq!(entries(world), Vec::<PathBuf>::new());
 }
 
-fn killed_beside_a_manager(world: &mut World) {
+/// Takes all space but so many bytes.
+fn fill(ballast: &Path, room: usize) {
+    use std::io::Write;
+    let mut file = fs::File::create(ballast).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let size = file.metadata().unwrap().len();
+    file.set_len(size.saturating_sub(room as u64)).unwrap();
+}
+
+fn beside_a_manager(world: &mut World) {
     let class = "[class]\nname = \"lab\"\nguid = \"{573e8c73-0cb4-4471-a1bf-fab26c31d384}\"\n\
                  [match]\nsubsystem = \"net\"\nname = \"lab*\"\n";
     world.write("classes.d/lab.toml", class);
+    let packages = ["1.0", "2.0"].map(Package::without_class);
+    let [first, second] = [0, 1].map(|number: usize| packages[number].inf());
     world.start();
-    let package = Package::new();
-    package.install(world, "1.0");
-    let link = Link::veth("lab0", "peer0");
-    let pid = world.wait_state("labsvc", "RUNNING").pid.unwrap();
-    package.describe("2.0");
-    let command = ["install", &package.inf()];
-    for step in 1.. {
-        let output = world.arrival_with(&[(KILLED, step.to_string())], &command);
-        assert_eq!(world.status("labsvc").pid, Some(pid), "{step}");
-        if output.status.success() {
-            assert!(step > 30, "{step}");
-            break;
-        }
-        assert_eq!(output.status.signal(), Some(9), "{step}");
-        good(&world.arrival(&["verify"]));
-    }
-    assert!(good(&world.arrival(&["packages"])).contains("2.0"));
-    // What runs goes on; the next run is of the new version.
-    let status = world.status("labsvc");
-    assert_eq!((status.pid, status.starts), (Some(pid), 1));
-    drop(link);
-    world.wait_state("labsvc", "STOPPED");
-    good(&world.arrival(&["uninstall", "lab"]));
-    is_tidy(world, 0);
-}
-
-fn really_full(world: &mut World) {
-    world.small_disk("lib");
-    let package = Package::new();
-    let inf = package.inf();
-    let table = package.folder.join("data/table.bin");
-    let large = vec![1; 300 * 1024];
-    let refused = |world: &World| {
-        let output = world.arrival(&["install", &inf]);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("No space left on device"), "{told}");
+    said(&world.arrival(&["install", &first]), 0, "version 1");
+    said(&world.arrival(&["install", &second]), 0, "version 2");
+    said(&world.arrival(&["install", &first]), 0, "version 1");
+    let steps = Steps::of(world, &["install", &second]);
+    said(&world.arrival(&["install", &first]), 0, "version 1");
+    let runs = |version: &str, what: &str| {
+        let link = Link::veth("lab0", "peer0");
+        let pid = world.wait_state("labsvc", "RUNNING").pid.unwrap();
+        let version = format!("version-{version}");
+        wait_for(&format!("{version}, {what}"), || {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&version)
+        });
+        drop(link);
+        world.wait_state("labsvc", "STOPPED");
     };
-    fs::write(&table, &large).unwrap();
-    refused(world);
-    is_tidy(world, 0);
-    fs::write(&table, [1; 100]).unwrap();
-    package.install(world, "1.0");
-    let before = state(world);
-    package.describe("2.0");
-    fs::write(&table, &large).unwrap();
-    refused(world);
-    assert_eq!(state(world), before);
-    is_tidy(world, 1);
-    // A file that is not there.
-    fs::remove_file(&table).unwrap();
-    let output = world.arrival(&["install", &inf]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(8), "{told}");
-    assert!(told.contains("there is no file 'table.bin'"), "{told}");
-    assert_eq!(state(world), before);
-    is_tidy(world, 1);
-    // Somebody who changes what is installed is found out.
-    let folder = world
-        .root
-        .join("lib/packages")
-        .join(&names(&world.root.join("lib/packages"))[0]);
-    fs::write(folder.join("table.bin"), "x").unwrap();
-    fs::remove_file(folder.join("labd")).unwrap();
-    fs::write(folder.join("more"), "x").unwrap();
-    let output = world.arrival(&["verify", "lab"]);
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    for line in [
-        "labd is missing",
-        "table.bin has other bytes",
-        "more was not installed",
-    ] {
-        assert!(told.contains(line), "{line}: {told}");
+    let mut died = 0;
+    // Every third, and all about the last.
+    let about = steps.last - 3..=steps.names.len();
+    for number in (1..=steps.names.len()).filter(|number| number % 3 == 0 || about.contains(number))
+    {
+        let what = format!("killed at step {number}, {}", steps.names[number - 1]);
+        let output = arrival_with(
+            world,
+            Fault::Killed.variable(),
+            &number.to_string(),
+            &["install", &second],
+        );
+        assert_eq!(output.status.signal(), Some(libc::SIGKILL), "{what}");
+        said(&world.arrival(&["reload"]), 0, &what);
+        said(&world.arrival(&["verify"]), 0, &what);
+        assert_eq!(world.connect().services().unwrap().len(), 1, "{what}");
+        runs(if number > steps.last { "2.0" } else { "1.0" }, &what);
+        said(&world.arrival(&["install", &second]), 0, &what);
+        nothing_hidden(world, &what);
+        said(&world.arrival(&["install", &first]), 0, &what);
+        died += 1;
     }
-    good(&world.arrival(&["uninstall", "lab"]));
+    println!("{died} installs died of {} steps", steps.names.len());
+    assert!(died >= 18, "only {died}");
+    runs("1.0", "at the end");
+    said(&world.arrival(&["uninstall", "lab"]), 0, "at the end");
 }

@@ -117,9 +117,9 @@ pub(crate) enum Command {
     /// Show the installed packages
     #[command(after_help = examples::PACKAGES)]
     Packages,
-    /// Look whether installed packages are still as they were installed
+    /// Compare installed packages with what was installed
     #[command(after_help = examples::VERIFY)]
-    Verify(Verify),
+    Verify(AnyPackages),
     /// Check, lay out and explain INF files, without a manager
     #[command(subcommand, after_help = examples::INF)]
     Inf(Inf),
@@ -291,8 +291,8 @@ pub(crate) struct Install {
 
 /// Some packages, or all.
 #[derive(Debug, Args)]
-pub(crate) struct Verify {
-    /// The packages; all, if none is named
+pub(crate) struct AnyPackages {
+    /// The packages, by their names or those of their INF files; all, if none is named
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }

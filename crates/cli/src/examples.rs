@@ -115,9 +115,13 @@ pub(crate) const VERIFY: &str = "\
 Examples:
   arrival verify
   arrival verify osrfx2
+  arrival verify --json | jq -r '.packages[] | .name as $name | .problems[] | $name + \": \" + .path'
+
+What differs is put right by installing the package again.
 
 Exit status:
-  0 if every file is as it was installed, 1 if one is missing, changed or added";
+  0 if all is as it was installed, 1 if something is missing, changed or added, 4 if there is no such
+  package";
 
 pub(crate) const INF: &str = "\
 Examples:

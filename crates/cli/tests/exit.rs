@@ -276,3 +276,55 @@ fn colours_come_only_where_they_are_wanted() {
         .unwrap();
     assert!(!told(&forbidden).1.contains(escape));
 }
+
+#[test]
+fn verify_says_what_has_become_of_packages() {
+    let root = Root::new();
+    assert_eq!(
+        root.arrival(&["verify"]),
+        (0, "no packages\n".to_owned(), String::new())
+    );
+    let source = Root::new();
+    let inf = source.0.join("lab.inf");
+    let text = "[Version]\nSignature = \"$Windows NT$\"\nProvider = ACME\nDriverVer = 11/27/2026,1.0\n\
+                [DefaultInstall.NT.Services]\nAddService = labsvc, , Service\n\
+                [Service]\nServiceType = 0x10\nStartType = 3\nErrorControl = 0\nServiceBinary = %13%\\labd\n";
+    std::fs::write(&inf, text).unwrap();
+    std::fs::write(source.0.join("labd"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&source.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let install = ["install", inf.to_str().unwrap()];
+    let (status, _, errors) = root.arrival(&install);
+    assert_eq!(status, 0, "{errors}");
+    let whole = (
+        0,
+        "lab 1.0: as installed, 2 files\n".to_owned(),
+        String::new(),
+    );
+    assert_eq!(root.arrival(&["verify"]), whole);
+    assert_eq!(root.arrival(&["verify", "LAB.inf"]), whole);
+
+    let folder = root.0.join("lib/active/lab").canonicalize().unwrap();
+    std::fs::write(folder.join(".arrival/services.d/labsvc.toml"), "").unwrap();
+    std::fs::write(folder.join("x\u{1b}"), "").unwrap();
+    std::fs::remove_file(folder.join("labd")).unwrap();
+    let (status, answer, errors) = root.arrival(&["verify"]);
+    let expected = format!(
+        "lab 1.0: 3 differences in {}\n  changed .arrival/services.d/labsvc.toml\n  missing labd\n  added   x\\x1b\n",
+        folder.display()
+    );
+    assert_eq!((status, answer, errors), (1, expected, String::new()));
+    let (status, answer, _) = root.arrival(&["verify", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let package = &answer["packages"][0];
+    assert_eq!((status, &package["name"]), (1, &"lab".into()));
+    assert_eq!(
+        package["problems"][1],
+        serde_json::json!({ "path": "labd", "what": "missing" })
+    );
+
+    let (status, answer, errors) = root.arrival(&["verify", "lab", "other"]);
+    assert_eq!((status, answer.as_str()), (4, ""));
+    assert_eq!(errors, "arrival: there is no package 'other'\n");
+    assert_eq!(root.arrival(&install).0, 0);
+    assert_eq!(root.arrival(&["verify"]), whole);
+}

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use snapbox::{Data, assert_data_eq};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "list",
     "status",
     "why",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 17] = [
     "enable",
     "disable",
     "check",
+    "verify",
     "reload",
     "info",
     "shutdown",

@@ -9,6 +9,8 @@
 //! | [`settings`] | `arrivald.toml` |
 //! | [`store`] | all definitions and classes of a root, enabled and disabled |
 //! | [`package`] | installed packages, and the folder that one comes from |
+//! | [`file`] | files that must not be half there |
+//! | `fault` | what tests do to the steps of an install |
 //! | [`journal`] | the run-time state, which survives the daemon but not the boot |
 //!
 //! The daemon reads and watches; the installer writes below the store's lock. Nothing here waits
@@ -18,6 +20,7 @@
 pub mod definition;
 mod document;
 mod duration;
+mod fault;
 pub mod file;
 mod identity;
 pub mod journal;

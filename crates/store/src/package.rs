@@ -17,43 +17,50 @@
 //! | rename to `packages/NAME-HASH` | a folder that no link names, removed by the next install |
 //! | rename of the link | the package, whole |
 //!
+//! If a step fails, the package is as it was before. A link beside the others, whose name is hidden, holds the old
+//! version until the new one is sure to last.
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`source`] | the folder that a package comes from, and what is refused of it |
 //! | [`program`] | ELF, script or a program of Windows |
-//! | `stage` | putting a package together |
-//! | `verify` | whether its files are still those that were installed |
-//! | `disk` | each change of the disk, which tests can let fail |
+//! | `copy` | how its files are copied |
+//! | `disk` | the steps on the disk |
+//! | `unused` | when a folder goes |
+//! | [`verify`](mod@verify) | whether a package is as it was installed |
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use arrival_model::class::ClassFile;
+use arrival_model::class::{ClassFile, Classes};
 use arrival_model::definition::Definition;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::file;
+use crate::definition;
 use crate::layout::Layout;
 use crate::lock::{Lock, LockError};
-use disk::{failed, step, sync};
+use copy::Copier;
+pub use copy::look;
+use program::machine_program;
 use source::Source;
-use stage::stage;
+use unused::collect;
+pub use verify::{Problem, Verified, What, names, verify};
 
+mod copy;
 mod disk;
 pub mod program;
 pub mod source;
-mod stage;
-mod verify;
-
-pub use stage::look;
-pub use verify::{Difference, Verified, verify};
+mod unused;
+pub mod verify;
 
 /// The folder of a package that is kept for the manager's own files.
 pub const OWN: &str = ".arrival";
+
+/// What the manager knows of a package, below [`OWN`].
+const DESCRIPTION: &str = "package.toml";
 
 /// The most bytes of all files of a package.
 pub const TOTAL_LIMIT: u64 = 2 * 1024 * 1024 * 1024;
@@ -82,6 +89,14 @@ pub enum PackageError {
         /// Why not.
         cause: io::Error,
     },
+}
+
+fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> PackageError + 'a {
+    move |cause| PackageError::Io {
+        verb,
+        path: path.to_owned(),
+        cause,
+    }
 }
 
 /// A package that somebody wants installed.
@@ -152,9 +167,27 @@ pub struct Package {
     pub classes: Vec<String>,
     /// Its files, each with the digest of its bytes.
     pub files: BTreeMap<String, String>,
-    /// The manager's own files in it, below [`OWN`], with theirs.
+    /// The files that the manager has made of it, below [`OWN`], each with the digest of its bytes; none if an
+    /// older version of the manager has installed it.
     #[serde(default)]
     pub own: BTreeMap<String, String>,
+}
+
+impl Package {
+    /// A package of which only the name is known.
+    fn unknown(name: String) -> Self {
+        Package {
+            name,
+            provider: String::new(),
+            version: String::new(),
+            described_by: String::new(),
+            folder: PathBuf::new(),
+            services: Vec::new(),
+            classes: Vec::new(),
+            files: BTreeMap::new(),
+            own: BTreeMap::new(),
+        }
+    }
 }
 
 /// What an install did.
@@ -200,32 +233,37 @@ pub fn package_name(described_by: &str) -> Result<String, PackageError> {
 /// If something of it is refused, the disk is full, or somebody else installs at this moment.
 pub fn install(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installed, PackageError> {
     let _lock = prepare(layout)?;
-    let packages = layout.packages();
-    let staging = packages.join(format!(".new-{}", std::process::id()));
     collect(layout);
-    let staged = stage(&packages, &staging, source, wish);
-    let package = match staged {
-        Ok(package) => package,
-        Err(error) => {
-            let _ = fs::remove_dir_all(&staging);
-            return Err(error);
-        }
-    };
     let before = target_of(layout, &wish.name);
+    match place(layout, source, wish) {
+        Ok(package) => Ok(Installed { package, before }),
+        Err(error) => {
+            // Nothing that was made counts.
+            collect(layout);
+            Err(error)
+        }
+    }
+}
+
+/// Puts a package where it belongs, and lets it count.
+fn place(layout: &Layout, source: &Source, wish: &Wish) -> Result<Package, PackageError> {
+    let packages = layout.packages();
+    let staging = staging(&packages);
+    let package = stage(&packages, &staging, source, wish)?;
     if package.folder.is_dir() {
-        // The same bytes are there already.
-        let _ = fs::remove_dir_all(&staging);
-    } else if let Err(cause) = step().and_then(|()| fs::rename(&staging, &package.folder)) {
-        let _ = fs::remove_dir_all(&staging);
-        return Err(failed("make", &package.folder)(cause));
+        // As it is intact, the same bytes are there already.
+        let _ = disk::remove_tree(&staging);
+    } else {
+        disk::put(&staging, &package.folder)?;
     }
-    let counts = sync(&packages).and_then(|()| activate(layout, &package, before.as_deref()));
-    if let Err(error) = counts {
-        // What does not count must not stay; the version that does is another folder, or this one.
-        collect(layout);
-        return Err(error);
-    }
-    Ok(Installed { package, before })
+    disk::sync(&packages)?;
+    activate(layout, &package)?;
+    Ok(package)
+}
+
+/// Where a package is put together.
+fn staging(packages: &Path) -> PathBuf {
+    packages.join(format!(".new-{}", std::process::id()))
 }
 
 /// What [`install`] would do; everything of it is tried but the last steps, and nothing stays of it.
@@ -236,9 +274,9 @@ pub fn install(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installe
 pub fn plan(layout: &Layout, source: &Source, wish: &Wish) -> Result<Installed, PackageError> {
     let _lock = prepare(layout)?;
     let packages = layout.packages();
-    let staging = packages.join(format!(".new-{}", std::process::id()));
+    let staging = staging(&packages);
     let staged = stage(&packages, &staging, source, wish);
-    let _ = fs::remove_dir_all(&staging);
+    let _ = disk::remove_tree(&staging);
     Ok(Installed {
         package: staged?,
         before: target_of(layout, &wish.name),
@@ -261,21 +299,24 @@ pub fn uninstall(layout: &Layout, name: &str) -> Result<Package, PackageError> {
     if !known || folded.contains('/') || folded.starts_with('.') {
         return Err(PackageError::NoSuchPackage(name.to_owned()));
     }
-    step()
-        .and_then(|()| file::remove(&link))
-        .map_err(failed("remove", &link))?;
-    Ok(package.unwrap_or(Package {
-        // Its folder is damaged: what is left of it goes nevertheless.
-        name: folded,
-        provider: String::new(),
-        version: String::new(),
-        described_by: String::new(),
-        folder: PathBuf::new(),
-        services: Vec::new(),
-        classes: Vec::new(),
-        files: BTreeMap::new(),
-        own: BTreeMap::new(),
-    }))
+    deactivate(layout, &folded)?;
+    // If its folder is damaged, what is left of it goes nevertheless.
+    Ok(package.unwrap_or_else(|| Package::unknown(folded)))
+}
+
+/// Lets a package count no more: one step is seen, and undone if it cannot be made to last.
+fn deactivate(layout: &Layout, name: &str) -> Result<(), PackageError> {
+    let active = layout.active();
+    let link = active.join(name);
+    let old = hidden(&active, name, "old");
+    disk::take("remove", &link, || fs::rename(&link, &old))?;
+    if let Err(error) = disk::sync(&active) {
+        let _ = disk::put(&old, &link);
+        return Err(error);
+    }
+    // The next install removes what stays.
+    let _ = disk::remove_tree(&old);
+    Ok(())
 }
 
 /// Removes the folders of packages that do not count and from which no program runs.
@@ -302,7 +343,7 @@ pub fn list(layout: &Layout) -> Vec<Package> {
 
 /// What a package's folder says of itself.
 fn read(folder: &Path) -> Option<Package> {
-    let text = fs::read_to_string(folder.join(OWN).join("package.toml")).ok()?;
+    let text = fs::read_to_string(folder.join(OWN).join(DESCRIPTION)).ok()?;
     let mut package: Package = toml::from_str(&text).ok()?;
     package.folder = fs::canonicalize(folder).ok()?;
     Some(package)
@@ -314,13 +355,14 @@ fn prepare(layout: &Layout) -> Result<Lock, PackageError> {
         .check()
         .map_err(|error| PackageError::Refused(error.to_string()))?;
     for folder in [layout.lib(), layout.packages(), layout.active()] {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&folder);
-        made.map_err(failed("make", &folder))?;
+        if !folder.is_dir() {
+            disk::make(&folder)?;
+            // What lies in it lasts only if it does.
+            folder.parent().map_or(Ok(()), disk::sync)?;
+        }
     }
-    Ok(Lock::store(layout)?)
+    let lock = layout.store_lock();
+    disk::take("lock", &lock, || Ok(Lock::store(layout)))?.map_err(PackageError::from)
 }
 
 /// The folder that a name's link names.
@@ -328,98 +370,195 @@ fn target_of(layout: &Layout, name: &str) -> Option<PathBuf> {
     fs::canonicalize(layout.active().join(name)).ok()
 }
 
-/// Lets a package count: the one step that is seen. If the disk refuses at the end, the version before counts
-/// again.
-fn activate(layout: &Layout, package: &Package, before: Option<&Path>) -> Result<(), PackageError> {
+/// Lets a package count: one step is seen, the renaming of the link. If that cannot be made to last, it is undone.
+fn activate(layout: &Layout, package: &Package) -> Result<(), PackageError> {
     let active = layout.active();
     let link = active.join(&package.name);
-    point(&active, &package.name, &package.folder)?;
-    let synced = sync(&active);
-    if synced.is_err() {
+    let [new, old] = ["new", "old"].map(|what| hidden(&active, &package.name, what));
+    let folder = package.folder.file_name().unwrap_or_default();
+    let before = fs::read_link(&link).ok();
+    disk::link(&new, &Path::new("../packages").join(folder))?;
+    if let Some(before) = &before {
+        // On a full disk there may be no room for it once it is needed.
+        disk::link(&old, before)?;
+    }
+    disk::put(&new, &link)?;
+    if let Err(error) = disk::sync(&active) {
         let _ = match before {
-            Some(before) => point(&active, &package.name, before),
-            None => fs::remove_file(&link).map_err(failed("remove", &link)),
+            Some(_) => disk::put(&old, &link),
+            None => disk::remove(&link),
         };
+        return Err(error);
     }
-    synced
+    if before.is_some() {
+        // The next install removes what stays.
+        let _ = disk::remove(&old);
+    }
+    Ok(())
 }
 
-/// Makes a link to a package's folder, in one step also if there is one.
-fn point(active: &Path, name: &str, folder: &Path) -> Result<(), PackageError> {
-    let link = active.join(name);
-    let folder = folder.file_name().unwrap_or_default();
-    let temporary = active.join(format!(".{name}.{}", std::process::id()));
-    let _ = fs::remove_file(&temporary);
-    step()
-        .and_then(|()| {
-            std::os::unix::fs::symlink(Path::new("../packages").join(folder), &temporary)
-        })
-        .and_then(|()| step())
-        .and_then(|()| fs::rename(&temporary, &link))
-        .map_err(|cause| {
-            let _ = fs::remove_file(&temporary);
-            failed("make the link", &link)(cause)
-        })
+/// A place beside the links, which nobody takes for one.
+fn hidden(active: &Path, name: &str, what: &str) -> PathBuf {
+    active.join(format!(".{name}.{}.{what}", std::process::id()))
 }
 
-/// Removes what no link names and no program runs from; what cannot be removed stays for another time.
-fn collect(layout: &Layout) {
-    let active: Vec<OsString> = layout
-        .active_packages()
-        .iter()
-        .filter_map(|link| Some(fs::canonicalize(link).ok()?.file_name()?.to_owned()))
-        .collect();
-    // Links that were never renamed: whoever made them was ended, since the lock is ours.
-    for entry in fs::read_dir(layout.active())
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    let Ok(entries) = fs::read_dir(layout.packages()) else {
-        return;
+/// Puts a package together in the staging folder; its own folder is where it will be.
+fn stage(
+    packages: &Path,
+    staging: &Path,
+    source: &Source,
+    wish: &Wish,
+) -> Result<Package, PackageError> {
+    // A process that had our pid may have left one behind.
+    let _ = disk::remove_tree(staging);
+    disk::make(staging)?;
+    let mut copier = Copier {
+        staging,
+        source,
+        left: TOTAL_LIMIT,
+        files: BTreeMap::new(),
+        programs: BTreeMap::new(),
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let path = entry.path();
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if active.contains(&name) || (!hidden && is_used(&path)) {
-            continue;
-        }
-        if hidden {
-            let _ = fs::remove_dir_all(&path);
-            continue;
-        }
-        // A folder that is half removed must not look whole.
-        let hidden = layout
-            .packages()
-            .join(format!(".old-{}", name.to_string_lossy()));
-        if fs::rename(&path, &hidden).is_ok() {
-            let _ = fs::remove_dir_all(&hidden);
-        }
+    let described_by = FileWish {
+        source: wish.described_by.clone(),
+        target: wish.described_by.clone(),
+    };
+    if wish.files.len() >= FILES_LIMIT {
+        return Err(PackageError::Refused(format!(
+            "the package has more than {FILES_LIMIT} files"
+        )));
     }
+    for file in wish.files.iter().chain([&described_by]) {
+        copier.copy(file)?;
+    }
+    let Copier {
+        files, programs, ..
+    } = copier;
+
+    let mut hash = Sha256::new();
+    hash.update(format!("{wish:?}"));
+    for (path, digest) in &files {
+        hash.update(path);
+        hash.update([0]);
+        hash.update(digest);
+    }
+    let digest = hex(&hash.finalize());
+    let folder = folder_for(packages, &wish.name, digest.get(..12).unwrap_or_default());
+
+    let own = staging.join(OWN);
+    disk::make(&own.join("services.d"))?;
+    disk::make(&own.join("classes.d"))?;
+    let mut made = BTreeMap::new();
+    if let Some(text) = &wish.parameters {
+        let file = "parameters.json";
+        disk::write(&own.join(file), text.as_bytes())?;
+        made.insert(file.to_owned(), digest_of(text));
+    }
+    for service in &wish.services {
+        let name = &service.definition.name;
+        let program = match &service.program {
+            Program::Package(target) => {
+                let (path, kind) = programs.get(&target.to_lowercase()).ok_or_else(|| {
+                    PackageError::Refused(format!(
+                        "the program of '{name}', {target}, is none of the package's files"
+                    ))
+                })?;
+                kind.check(name.as_str(), path)
+                    .map_err(PackageError::Refused)?;
+                folder.join(path)
+            }
+            Program::Machine(path) => machine_program(path).map_err(PackageError::Refused)?,
+        };
+        let mut definition = service.definition.clone();
+        let program = program.to_str().ok_or_else(|| {
+            PackageError::Refused(format!("the path {} is not UTF-8", program.display()))
+        })?;
+        definition.exec.insert(0, program.to_owned());
+        if wish.parameters.is_some() {
+            let path = folder.join(OWN).join("parameters.json");
+            let path = path.display().to_string();
+            let environment = &mut definition.environment;
+            environment.insert(definition::PARAMETERS.to_owned(), path);
+        }
+        let text = format!(
+            "# Of the package '{}', from {}; `arrival uninstall {}` removes it.\n\n{}",
+            wish.name,
+            wish.described_by,
+            wish.name,
+            definition::write(&definition),
+        );
+        let file = format!("services.d/{name}.toml");
+        let path = own.join(&file);
+        // What the manager would not read must not look installed.
+        let parsed = definition::parse(&path, &text, &Classes::built_in());
+        if parsed.definition.as_ref() != Some(&definition) {
+            let mut errors = parsed.problems.iter().filter(|problem| problem.is_error());
+            let why = errors
+                .next()
+                .map_or("it is read differently", |error| &error.message);
+            return Err(PackageError::Refused(format!(
+                "the service '{name}' cannot be defined: {why}"
+            )));
+        }
+        disk::write(&path, text.as_bytes())?;
+        made.insert(file, digest_of(&text));
+    }
+    for class in &wish.classes {
+        let text =
+            toml::to_string(class).map_err(|error| PackageError::Refused(error.to_string()))?;
+        // Several packages may add to one class: their files must not override each other.
+        let file = format!("classes.d/{}.{}.toml", wish.name, class.class.name);
+        disk::write(&own.join(&file), text.as_bytes())?;
+        made.insert(file, digest_of(&text));
+    }
+    let package = Package {
+        name: wish.name.clone(),
+        provider: wish.provider.clone(),
+        version: wish.version.clone(),
+        described_by: wish.described_by.clone(),
+        folder,
+        services: wish
+            .services
+            .iter()
+            .map(|service| service.definition.name.to_string())
+            .collect(),
+        classes: wish
+            .classes
+            .iter()
+            .map(|class| class.class.name.clone())
+            .collect(),
+        files,
+        own: made,
+    };
+    let text =
+        toml::to_string(&package).map_err(|error| PackageError::Refused(error.to_string()))?;
+    disk::write(&own.join(DESCRIPTION), verify::sealed(text).as_bytes())?;
+    disk::sync_tree(staging)?;
+    Ok(package)
 }
 
-/// Whether a process runs a program from this folder, or works in it.
-fn is_used(folder: &Path) -> bool {
-    let Ok(folder) = fs::canonicalize(folder) else {
-        return false;
-    };
-    let Ok(processes) = fs::read_dir("/proc") else {
-        // Who cannot tell keeps it.
-        return true;
-    };
-    let needle = format!("{}/", folder.display());
-    processes.flatten().any(|process| {
-        let process = process.path();
-        let links = ["exe", "cwd"].map(|link| fs::read_link(process.join(link)));
-        links.iter().flatten().any(|target| target.starts_with(&folder))
-            // A script is an argument of its interpreter.
-            || fs::read(process.join("cmdline")).is_ok_and(|line| {
-                line.split(|byte| *byte == 0).any(|word| word.starts_with(needle.as_bytes()))
-            })
-    })
+/// Where a package will lie: where the same lies already, if it is as it was installed; else a folder that is not
+/// there yet, and a damaged one is left to what runs from it.
+fn folder_for(packages: &Path, name: &str, digest: &str) -> PathBuf {
+    let first = packages.join(format!("{name}-{digest}"));
+    let others = (1..).map(|number: u32| packages.join(format!("{name}-{digest}-{number}")));
+    let mut free = None;
+    // A damaged one goes as soon as nothing runs from it, so that there are never many.
+    for folder in std::iter::once(first).chain(others).take(100) {
+        if folder.symlink_metadata().is_err() {
+            free.get_or_insert(folder);
+        } else if verify::is_intact(&folder) {
+            return folder;
+        }
+    }
+    // If all are there, the rename to the last fails.
+    free.unwrap_or_else(|| packages.join(format!("{name}-{digest}-99")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn digest_of(text: &str) -> String {
+    hex(&Sha256::digest(text))
 }

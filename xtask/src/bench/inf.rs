@@ -26,9 +26,9 @@ pub(super) fn run(options: Options) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     for (size, text) in &files {
         let mut things: Vec<Sample<'_>> = vec![
-            timed(text, |text| floor(text)),
-            timed(text, |text| sections(text)),
-            timed(text, |text| services(text)),
+            timed(text, floor),
+            timed(text, sections),
+            timed(text, services),
         ];
         let series = in_turns(&mut things, 2, options.samples(ROUNDS))?;
         drop(things);

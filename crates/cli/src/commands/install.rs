@@ -1,4 +1,4 @@
-//! `install`, `uninstall`, `packages` and `verify`.
+//! `install`, `uninstall` and `packages`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use arrival_inf::Target;
 use arrival_inf::plan::{Service as PlanService, flags};
 use arrival_model::trigger::Trigger;
 use arrival_store::Layout;
-use arrival_store::package::{self, Difference, Installed, Package, Verified, Wish};
+use arrival_store::package::{self, Installed, Package, Wish};
 use serde::Serialize;
 
 use super::check::{to_problem, write_problems};
@@ -18,7 +18,7 @@ use super::wish::{Ready, layout, ready, refused};
 use super::{Outcome, Place};
 use crate::args::Install;
 use crate::exit::{Exit, Failure};
-use crate::screen::{BAD, FAINT, GOOD, STRONG, Screen};
+use crate::screen::{FAINT, GOOD, STRONG, Screen};
 use crate::table::{Cell, Table};
 use crate::text::{count, printable};
 
@@ -109,7 +109,7 @@ pub(super) fn install(place: &Place, screen: &mut Screen<'_>, options: &Install)
     } else {
         let manager = reload(place)?;
         // Until the manager has read the new one, it may start a program of the version before.
-        package::tidy(&layout).map_err(refused)?;
+        let _ = package::tidy(&layout);
         manager
     };
     if screen.json {
@@ -274,7 +274,8 @@ pub(super) fn uninstall(place: &Place, screen: &mut Screen<'_>, names: &[String]
         }
         removed.push(name);
     }
-    package::tidy(&layout).map_err(refused)?;
+    // They are removed; folders that stay go with the next install or uninstall.
+    let _ = package::tidy(&layout);
     if screen.json {
         screen.value(&serde_json::json!({ "removed": removed }))?;
     }
@@ -326,42 +327,4 @@ pub(super) fn packages(place: &Place, screen: &mut Screen<'_>) -> Outcome {
         "no packages: 'arrival install FILE.inf' installs one",
     )?;
     Ok(Exit::Done)
-}
-
-/// `arrival verify [NAME...]`.
-pub(super) fn verify(place: &Place, screen: &mut Screen<'_>, names: &[String]) -> Outcome {
-    let layout = layout(place)?;
-    let names: Vec<String> = if names.is_empty() {
-        let all = package::list(&layout).into_iter();
-        all.map(|package| package.name).collect()
-    } else {
-        let names = names.iter().map(|name| package::package_name(name));
-        names.collect::<Result<_, _>>().map_err(refused)?
-    };
-    let verified = names.iter().map(|name| package::verify(&layout, name));
-    let verified: Vec<Verified> = verified.collect::<Result<_, _>>().map_err(refused)?;
-    let clean = verified.iter().all(|one| one.differences.is_empty());
-    if screen.json {
-        screen.value(&BTreeMap::from([("packages", verified)]))?;
-    } else {
-        for one in &verified {
-            let name = printable(&one.package);
-            let files = count(one.files as u64, "file");
-            if one.differences.is_empty() {
-                writeln!(screen, "{GOOD}as installed{GOOD:#} {name}, {files}")?;
-                continue;
-            }
-            writeln!(screen, "{BAD}changed{BAD:#} {name}, {files}")?;
-            for (path, difference) in &one.differences {
-                let what = match difference {
-                    Difference::Missing => "is missing",
-                    Difference::Changed => "has other bytes",
-                    Difference::Writable => "can be changed by others",
-                    Difference::Added => "was not installed",
-                };
-                writeln!(screen, "  {} {what}", printable(path))?;
-            }
-        }
-    }
-    Ok(if clean { Exit::Done } else { Exit::Failed })
 }

@@ -9,7 +9,8 @@
 //! | [`devices`] | devices, classes |
 //! | [`daemon`] | info, reload, shutdown |
 //! | [`check`] | check |
-//! | [`install`] | install, uninstall, packages, verify |
+//! | [`install`] | install, uninstall, packages |
+//! | [`verify`] | verify |
 //! | [`inf`] | inf check, inf fmt, inf explain |
 //! | [`export`] | export |
 //! | [`shell`] | completions, man |
@@ -40,6 +41,7 @@ pub(crate) mod install;
 mod plan;
 mod services;
 mod shell;
+mod verify;
 mod watch;
 mod why;
 mod wish;
@@ -77,7 +79,7 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::Install(options) => install::install(&place, screen, &options),
         Command::Uninstall(names) => install::uninstall(&place, screen, &names.names),
         Command::Packages => install::packages(&place, screen),
-        Command::Verify(names) => install::verify(&place, screen, &names.names),
+        Command::Verify(names) => verify::verify(&place, screen, &names.names),
         Command::Inf(what) => inf::inf(&place, screen, what),
         Command::Export(options) => export::export(&place, screen, &options),
         Command::Reload => daemon::reload(&place, screen),

@@ -39,7 +39,7 @@ fn meaning(text: &str) -> Vec<(String, Vec<Entry>)> {
 }
 
 /// Any bytes as an INF file, which may include itself.
-pub fn inf(bytes: &[u8]) {
+pub(crate) fn inf(bytes: &[u8]) {
     let text = encoding::decode(bytes).text;
     let lines = text.lines().count() + text.matches('\r').count() + 1;
     for architecture in ["amd64", "riscv64"] {
@@ -71,7 +71,7 @@ pub fn inf(bytes: &[u8]) {
 }
 
 /// Any bytes as a registry file.
-pub fn registry(bytes: &[u8]) {
+pub(crate) fn registry(bytes: &[u8]) {
     let read = reg::read(Path::new("x.reg"), bytes);
     let errors = read.problems.iter().any(|problem| problem.is_error());
     assert_eq!(read.services.is_empty(), errors);

@@ -1,63 +1,74 @@
-//! Each change of the disk that an install or a removal makes.
+//! The steps that packages take on the disk.
 //!
-//! In a debug build the environment lets one of them fail: with `ARRIVAL_FAIL_AT=N` the N-th step of the process
-//! finds the disk full, with `ARRIVAL_DIE_AT_STEP=N` the process is killed in front of it. So tests go through
-//! every step that there is.
+//! Each goes through [`step`](crate::fault::step), so that tests can let any of them fail.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::PackageError;
+use super::{PackageError, failed};
+use crate::fault::step;
 
-pub(super) fn failed<'a>(
+/// The mode of folders.
+pub(super) const FOLDER: u32 = 0o755;
+/// The mode of files that are no programs.
+pub(super) const PLAIN: u32 = 0o644;
+/// The mode of programs.
+pub(super) const PROGRAM: u32 = 0o755;
+
+/// Takes a step; if it fails, the error says what was tried.
+pub(super) fn take<T>(
     verb: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> PackageError + 'a {
-    move |cause| PackageError::Io {
-        verb,
-        path: path.to_owned(),
-        cause,
-    }
+    path: &Path,
+    what: impl FnOnce() -> io::Result<T>,
+) -> Result<T, PackageError> {
+    step(verb, path, what).map_err(failed(verb, path))
 }
 
-/// Comes before every change of the disk; fails where a test asks for it.
-pub(super) fn step() -> io::Result<()> {
-    static STEPS: AtomicU64 = AtomicU64::new(0);
-    if !cfg!(debug_assertions) {
+/// Makes a folder and its parents, unless they are there.
+pub(super) fn make(path: &Path) -> Result<(), PackageError> {
+    if path.is_dir() {
         return Ok(());
     }
-    let number = STEPS.fetch_add(1, Ordering::Relaxed) + 1;
-    let asked = |name: &str| std::env::var(name).is_ok_and(|text| text == number.to_string());
-    if asked("ARRIVAL_DIE_AT_STEP") {
-        let own = rustix::process::getpid();
-        let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-    }
-    if asked("ARRIVAL_FAIL_AT") {
-        return Err(io::Error::from(rustix::io::Errno::NOSPC));
-    }
-    Ok(())
+    take("make", path, || {
+        DirBuilder::new().recursive(true).mode(FOLDER).create(path)
+    })
 }
 
-pub(super) fn make(path: &Path) -> Result<(), PackageError> {
-    step()
-        .and_then(|()| DirBuilder::new().recursive(true).mode(0o755).create(path))
-        .map_err(failed("make", path))
+/// Makes a file that must not be there.
+pub(super) fn create(path: &Path) -> Result<File, PackageError> {
+    take("make", path, || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(PLAIN)
+            .open(path)
+    })
 }
 
+/// Writes all of these bytes.
+pub(super) fn append(mut file: &File, path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
+    take("write", path, || file.write_all(bytes))
+}
+
+/// Changes the mode; the mask of whoever installs does not count.
+pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), PackageError> {
+    take("change the mode of", path, || {
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    })
+}
+
+/// Makes a file with these bytes.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
-    step()
-        .and_then(|()| fs::write(path, bytes))
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-        .map_err(failed("write", path))
+    let file = create(path)?;
+    append(&file, path, bytes)?;
+    set_mode(path, PLAIN)
 }
 
+/// Has the system write down a file, or what a folder's entries are.
 pub(super) fn sync(path: &Path) -> Result<(), PackageError> {
-    step()
-        .and_then(|()| File::open(path)?.sync_all())
-        .map_err(failed("sync", path))
+    take("sync", path, || File::open(path)?.sync_all())
 }
 
 /// Syncs every file and folder of a tree, and makes the folders readable for all.
@@ -71,8 +82,33 @@ pub(super) fn sync_tree(folder: &Path) -> Result<(), PackageError> {
             sync(&path)?;
         }
     }
-    step()
-        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))
-        .map_err(failed("change the mode of", folder))?;
+    set_mode(folder, FOLDER)?;
     sync(folder)
+}
+
+/// Makes a link.
+pub(super) fn link(path: &Path, target: &Path) -> Result<(), PackageError> {
+    take("make the link", path, || symlink(target, path))
+}
+
+/// Gives something another name, over whatever has it.
+pub(super) fn put(from: &Path, to: &Path) -> Result<(), PackageError> {
+    take("put in place", to, || fs::rename(from, to))
+}
+
+/// Removes a file or link.
+pub(super) fn remove(path: &Path) -> Result<(), PackageError> {
+    take("remove", path, || fs::remove_file(path))
+}
+
+/// Removes whatever is there, and all that is in it; links are not followed.
+pub(super) fn remove_tree(path: &Path) -> Result<(), PackageError> {
+    let meta = path.symlink_metadata().map_err(failed("look at", path))?;
+    if !meta.is_dir() {
+        return remove(path);
+    }
+    for entry in fs::read_dir(path).map_err(failed("read", path))? {
+        remove_tree(&entry.map_err(failed("read", path))?.path())?;
+    }
+    take("remove", path, || fs::remove_dir(path))
 }
