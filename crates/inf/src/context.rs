@@ -286,6 +286,10 @@ impl<'d, 't> Context<'d, 't> {
 
     /// The text of a field with its tokens replaced.
     pub(crate) fn text(&mut self, field: &Field<'_>) -> String {
+        // Most fields have no token, and need no parts.
+        if !field.text.contains('%') {
+            return field.text.to_string();
+        }
         self.value(field).text()
     }
 

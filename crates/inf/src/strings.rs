@@ -123,7 +123,7 @@ impl<'t> Strings<'t> {
             }
         }
         text.push_str(rest);
-        if text.chars().nth(FIELD_LIMIT).is_some() {
+        if text.len() > FIELD_LIMIT && text.chars().nth(FIELD_LIMIT).is_some() {
             let message =
                 format!("with its tokens replaced, this is longer than {FIELD_LIMIT} characters");
             report.error("1002", field.span.clone(), message, None);

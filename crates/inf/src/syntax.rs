@@ -20,6 +20,7 @@
 //! Sources: Microsoft, "General Syntax Rules for INF Files"; the limits are those of the setup API.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -90,20 +91,36 @@ pub struct Section<'t> {
 pub struct Document<'t> {
     /// The sections in the order of the file.
     pub sections: Vec<Section<'t>>,
-    by_name: HashMap<String, Vec<usize>>,
+    /// The first and the last section of each folded name.
+    by_name: HashMap<String, (usize, usize)>,
+    /// The next section of the same name, by a section's place.
+    next: Vec<Option<usize>>,
+    /// The first section of the name that was asked for last: one name is mostly asked for many times.
+    recent: Cell<usize>,
 }
 
 impl<'t> Document<'t> {
     /// Whether there is a section of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.by_name.contains_key(&fold(name))
+        self.first(name).is_some()
     }
 
     /// The places where a section of this name stands.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Section<'t>> {
-        let places = self.by_name.get(&fold(name));
-        let places = places.into_iter().flatten();
-        places.filter_map(|place| self.sections.get(*place))
+        let next = |place: &usize| self.next.get(*place).copied().flatten();
+        let places = std::iter::successors(self.first(name), next);
+        places.filter_map(|place| self.sections.get(place))
+    }
+
+    fn first(&self, name: &str) -> Option<usize> {
+        let recent = self.recent.get();
+        let same = |section: &Section<'_>| section.name.eq_ignore_ascii_case(name);
+        if self.sections.get(recent).is_some_and(same) {
+            return Some(recent);
+        }
+        let (first, _) = self.by_name.get(&fold(name))?;
+        self.recent.set(*first);
+        Some(*first)
     }
 
     /// The entries of all sections of this name.
@@ -118,10 +135,17 @@ impl<'t> Document<'t> {
 
     fn add(&mut self, section: Section<'t>) {
         let place = self.sections.len();
-        self.by_name
+        let (_, last) = self
+            .by_name
             .entry(fold(section.name))
-            .or_default()
-            .push(place);
+            .or_insert((place, place));
+        let before = std::mem::replace(last, place);
+        if before != place
+            && let Some(next) = self.next.get_mut(before)
+        {
+            *next = Some(place);
+        }
+        self.next.push(None);
         self.sections.push(section);
     }
 }
