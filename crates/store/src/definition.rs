@@ -27,6 +27,7 @@ use arrival_model::trigger::{DeviceTrigger, FoldedId, Trigger, Wait};
 
 use crate::document::{self, Found, Section};
 use crate::identity;
+use crate::lint;
 
 mod text;
 use arrival_model::diagnostic::{Diagnostic, Report, closest};
@@ -488,9 +489,22 @@ fn read_start(
     mut section: Section<'_>,
     classes: &Classes,
 ) -> Option<Trigger> {
-    let ids = read_ids(report, &mut section);
+    let (ids, places) = read_ids(report, &mut section);
     let class = read_class(report, &mut section, classes, &ids);
     let ancestors = section.boolean(report, "ancestors");
+    if !ancestors.as_ref().is_some_and(|flag| flag.value)
+        && let Some(class) = class.and_then(|class| classes.get(class))
+    {
+        for (id, place) in ids.iter().zip(places) {
+            if lint::is_impossible(class, id) {
+                let name = &class.name;
+                let message = format!("no device of the class '{name}' has the id '{id}' itself");
+                let remedy = "ancestors = true compares the devices above it too; \
+                              'arrival devices --long' shows what ids there are";
+                report.warn("impossible-id", place, message, remedy.to_owned());
+            }
+        }
+    }
     if let Some(ancestors) = ancestors
         .as_ref()
         .filter(|flag| flag.value && ids.is_empty())
@@ -515,10 +529,13 @@ fn read_start(
     }))
 }
 
-fn read_ids(report: &mut Report<'_>, section: &mut Section<'_>) -> Vec<FoldedId> {
-    let mut ids = Vec::new();
+fn read_ids(
+    report: &mut Report<'_>,
+    section: &mut Section<'_>,
+) -> (Vec<FoldedId>, Vec<Range<usize>>) {
+    let (mut ids, mut places) = (Vec::new(), Vec::new());
     let Some(found) = section.strings(report, "id", true) else {
-        return ids;
+        return (ids, places);
     };
     if found.value.is_empty() {
         let message = "'id' is an empty list".to_owned();
@@ -531,12 +548,13 @@ fn read_ids(report: &mut Report<'_>, section: &mut Section<'_>) -> Vec<FoldedId>
                 let id = FoldedId::new(&id);
                 if !ids.contains(&id) {
                     ids.push(id);
+                    places.push(item.span);
                 }
             }
             Err((message, remedy)) => report.error("bad-id", item.span, message, remedy),
         }
     }
-    ids
+    (ids, places)
 }
 
 fn read_class(

@@ -10,6 +10,7 @@
 //! | `never-starts` | no trigger, and not `start = "auto"` |
 //! | `never-stops` | `follow = false` with a program that is told nothing of its device |
 //! | `no-effect` | a key that cannot do anything |
+//! | `impossible-id` | an id that no device of the trigger's class has itself |
 //! | `locks-out-root` | the security descriptor denies root a right |
 //!
 //! The questions to the machine are asked through [`Machine`], since a definition may be checked on
@@ -18,11 +19,41 @@
 use std::path::Path;
 
 use arrival_model::access::{AccessPolicy, Descriptor, Peer, Right};
-use arrival_model::class::Classes;
+use arrival_model::class::{Class, Classes};
 use arrival_model::definition::{Definition, Protocol, Replug, StartType};
+use arrival_model::trigger::FoldedId;
 
 use crate::definition::{self, Parsed, Places};
 use arrival_model::diagnostic::Report;
+
+/// Beginnings of ids that devices of a subsystem never have: what has them is above them. See
+/// [`arrival_model::hwid`].
+const NEVER: [(&str, &[&str]); 6] = [
+    ("block", &["USB\\", "HID\\", "HDAUDIO\\", "DISPLAY\\"]),
+    (
+        "nvme-generic",
+        &["USB\\", "HID\\", "HDAUDIO\\", "DISPLAY\\"],
+    ),
+    ("hidraw", &["USB\\", "USBSTOR\\", "SCSI\\", "PCI\\"]),
+    ("usb", &["PCI\\", "HID\\", "USBSTOR\\", "SCSI\\"]),
+    ("net", &["USBSTOR\\", "SCSI\\", "HID\\", "DISPLAY\\"]),
+    ("tty", &["USBSTOR\\", "SCSI\\", "HID\\", "DISPLAY\\"]),
+];
+
+/// Whether no device of a class can have this id itself.
+pub(crate) fn is_impossible(class: &Class, id: &FoldedId) -> bool {
+    let Some(subsystem) = &class.when.subsystem else {
+        return false;
+    };
+    // A pattern that fits more than these says too little.
+    let known = |name: &str| NEVER.iter().find(|(own, _)| *own == name);
+    let mut names = subsystem.iter().peekable();
+    names.peek().is_some()
+        && names.all(|name| {
+            known(name)
+                .is_some_and(|(_, never)| never.iter().any(|start| id.as_str().starts_with(start)))
+        })
+}
 
 /// What a program's path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,13 +18,13 @@ use arrival_store::{Diagnostic, definition, store};
 /// Three classes, so that what is said does not change with the built-in ones.
 fn classes() -> Classes {
     let mut classes = Classes::new();
-    for (name, guid) in [
-        ("serial", "{86e0d1e0-8089-11d0-9ce4-08003e301f73}"),
-        ("net", "{cac88484-7515-4c03-82e6-71a87abac361}"),
-        ("disk", "{53f56307-b6bf-11d0-94f2-00a0c91efb8b}"),
+    for (name, guid, subsystem) in [
+        ("serial", "{86e0d1e0-8089-11d0-9ce4-08003e301f73}", "serial"),
+        ("net", "{cac88484-7515-4c03-82e6-71a87abac361}", "net"),
+        ("disk", "{53f56307-b6bf-11d0-94f2-00a0c91efb8b}", "block"),
     ] {
         let text = format!(
-            "[class]\nname = \"{name}\"\nguid = \"{guid}\"\n[match]\nsubsystem = \"{name}\"\n"
+            "[class]\nname = \"{name}\"\nguid = \"{guid}\"\n[match]\nsubsystem = \"{subsystem}\"\n"
         );
         let (class, problems) = store::parse_class(Path::new("x.toml"), &text);
         assert_eq!(problems, []);

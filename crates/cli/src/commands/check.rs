@@ -8,18 +8,21 @@
 //! | in a folder `classes.d`, or with a table `[class]` | a class |
 //! | any other | a definition |
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use arrival_client::Problem;
+use arrival_model::class::{Class, Classes};
 use arrival_store::lint::{self, Machine};
 use arrival_store::package::{self, Program};
 use arrival_store::store::{Store, parse_class};
 use arrival_store::{Diagnostic, Layout, Settings};
 use serde::Serialize;
 
+use super::inf::present;
 use super::install::this_machine;
 use super::wish::ready;
 use super::{Outcome, Place};
@@ -125,6 +128,16 @@ fn everything(layout: Layout) -> (u64, Vec<Diagnostic>) {
             problems.extend(parsed);
         }
     }
+    for folder in store.layout().classes() {
+        for path in toml_files(&folder) {
+            if let Some(class) = read(&path)
+                .ok()
+                .and_then(|text| parse_class(&path, &text).0)
+            {
+                problems.extend(many_nodes(&path, class));
+            }
+        }
+    }
     // What the store found is mostly the same again; only the rest is news, such as a name that
     // two files define.
     for problem in loaded.problems {
@@ -137,6 +150,15 @@ fn everything(layout: Layout) -> (u64, Vec<Diagnostic>) {
     files.sort();
     files.dedup();
     (files.len() as u64, problems)
+}
+
+/// The files of a folder that count.
+fn toml_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|own| own == "toml"))
+        .collect()
 }
 
 /// Some files, with the classes of the root.
@@ -233,10 +255,74 @@ fn one(path: &Path, text: &str, store: &Store) -> Vec<Diagnostic> {
     } else if parent.is_some_and(|name| name == "classes.d")
         || text.lines().any(|line| line.trim() == "[class]")
     {
-        parse_class(path, text).1
+        let (class, mut problems) = parse_class(path, text);
+        problems.extend(class.and_then(|class| many_nodes(path, class)));
+        problems
     } else {
         on_this_machine(path, text, store)
     }
+}
+
+/// The paths that belong to one device, of the device that has the most.
+fn nodes_of_one<'p>(paths: &BTreeSet<&'p str>) -> Vec<&'p str> {
+    let mut found: Vec<&str> = Vec::new();
+    for one in paths {
+        let below = |other: &&&str| {
+            other
+                .strip_prefix(*one)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        let parent = one.rsplit_once('/').map_or("", |(parent, _)| parent);
+        // What the kernel makes of nothing has its folder in common with others like it.
+        let beside = |other: &&&str| {
+            *other != one
+                && !parent.starts_with("/devices/virtual/")
+                && other.rsplit_once('/').is_some_and(|(own, _)| own == parent)
+        };
+        let mut nodes: Vec<&str> = paths
+            .iter()
+            .filter(|other| below(other) || beside(other))
+            .copied()
+            .collect();
+        nodes.push(one);
+        if nodes.len() > found.len().max(1) {
+            nodes.sort_unstable();
+            found = nodes;
+        }
+    }
+    found
+}
+
+/// A warning if a class has several nodes of one of this machine's devices, each of which would start a service.
+fn many_nodes(path: &Path, class: Class) -> Option<Diagnostic> {
+    let name = class.name.clone();
+    let mut classes = Classes::new();
+    classes.insert(class).ok()?;
+    // Who may not look at the devices is told nothing of them.
+    let interfaces = present(classes).ok()?;
+    let paths: BTreeSet<&str> = interfaces.iter().map(|one| one.key.owner.name()).collect();
+    let found = nodes_of_one(&paths);
+    if found.len() < 2 {
+        return None;
+    }
+    let shown = found
+        .iter()
+        .take(3)
+        .map(|path| path.rsplit('/').next().unwrap_or(path));
+    let shown: Vec<&str> = shown.collect();
+    let message = format!(
+        "the class '{name}' has {} nodes of one device of this machine, such as {}: a service sees each arrive",
+        found.len(),
+        shown.join(", ")
+    );
+    let remedy = format!(
+        "narrow it with 'devtype', 'name' or an attribute; 'arrival devices --class {name}' shows them"
+    );
+    Some(
+        Diagnostic::file(path, "many-nodes", message)
+            .warning()
+            .help(remedy),
+    )
 }
 
 fn on_this_machine(path: &Path, text: &str, store: &Store) -> Vec<Diagnostic> {
@@ -307,4 +393,34 @@ pub(super) fn write_problems(screen: &mut Screen<'_>, problems: &[Diagnostic]) -
         writeln!(screen, "{style}{name}{style:#}{rest}\n")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_below_or_beside_each_other_are_of_one_device() {
+        let most = |paths: &[&'static str]| nodes_of_one(&paths.iter().copied().collect()).len();
+        let disk = "/devices/pci0/host0/block/sda";
+        assert_eq!(
+            most(&[
+                disk,
+                "/devices/pci0/host0/block/sda/sda1",
+                "/devices/pci1/sdb"
+            ]),
+            2
+        );
+        let event = "/devices/pci0/input/input5/event3";
+        assert_eq!(most(&[event, "/devices/pci0/input/input5/mouse0"]), 2);
+        assert_eq!(most(&[disk, "/devices/pci0/host0/block/sdab"]), 2);
+        assert_eq!(most(&[disk, "/devices/pci1/host0/block/sdb"]), 0);
+        // Loop devices have nothing in common but that they are made of nothing.
+        let loops = [
+            "/devices/virtual/block/loop0",
+            "/devices/virtual/block/loop1",
+        ];
+        assert_eq!(most(&loops), 0);
+        assert_eq!(most(&[loops[0], "/devices/virtual/block/loop0/loop0p1"]), 2);
+    }
 }
