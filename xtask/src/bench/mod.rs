@@ -93,6 +93,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
     {
         return world::inside(rest);
     }
+    if let [first, size] = arguments
+        && first == inf::INSIDE
+    {
+        return inf::inside(size);
+    }
     let mut options = Options::default();
     let mut json = false;
     let mut name = None;
