@@ -1,6 +1,6 @@
 //! What is needed to read a section: the file that it stands in, and the files which that one includes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use arrival_model::diagnostic::{Diagnostic, Report, closest};
@@ -81,11 +81,16 @@ struct Decorated {
     name: String,
 }
 
-/// Every base name of the file, with the names that stand for it.
+/// Every base name of which the file has decorated names or suffixes, with the names that stand for it. A section
+/// whose name is its own base is found without this.
 fn bases(document: &Document<'_>, target: &Target) -> HashMap<String, Vec<Decorated>> {
     let mut bases: HashMap<String, Vec<Decorated>> = HashMap::new();
-    let mut seen = BTreeSet::new();
-    for section in &document.sections {
+    let mut seen = HashSet::new();
+    let dotted = document
+        .sections
+        .iter()
+        .filter(|section| section.name.contains('.'));
+    for section in dotted {
         let whole = section.name;
         let without = whole.rsplit_once('.').filter(|(_, suffix)| {
             SUFFIXES
@@ -295,11 +300,16 @@ impl<'d, 't> Context<'d, 't> {
 
     /// The name that stands for a base and fits best.
     pub(crate) fn best(&self, base: &str) -> Option<String> {
-        let names = self.files.get(self.at)?.bases.get(&fold(base))?;
-        let fitting = names.iter().filter_map(|one| Some((one.fit?, &one.name)));
-        fitting
+        let names = self.files.get(self.at)?.bases.get(&fold(base));
+        let decorated = names.into_iter().flatten();
+        let decorated = decorated.filter_map(|one| Some((one.fit?, one.name.as_str())));
+        let plain = self.document.named(base).next();
+        let plain = plain.map(|section| (Fit::default(), section.name));
+        plain
+            .into_iter()
+            .chain(decorated)
             .max_by_key(|(fit, _)| *fit)
-            .map(|(_, name)| name.clone())
+            .map(|(_, name)| name.to_owned())
     }
 
     /// Warns about keys of a section that are none of the known ones.

@@ -14,7 +14,7 @@
 //! | [`plan`] | what installing the file means |
 //! | [`reg`] | the same services in the text form of the registry |
 //! | [`rank`] | how well a model fits a device |
-//! | [`format`] | one layout for INF files |
+//! | [`format`](mod@format) | one layout for INF files |
 //!
 //! ```
 //! use std::path::Path;

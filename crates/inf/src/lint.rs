@@ -20,7 +20,7 @@
 //!
 //! [`Target::windows`]: crate::Target::windows
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::context::{Context, SUFFIXES};
 use crate::plan::{Plan, flags};
@@ -90,29 +90,23 @@ fn base(name: &str) -> &str {
 /// Reports sections whose names stand nowhere else.
 fn unnamed(context: &mut Context<'_, '_>) {
     let document = context.document;
-    let named = names(document);
+    let named = Named::of(document);
     let mut told = 0;
-    for section in &document.sections {
-        let base = base(section.name);
-        let first = fold(base);
-        let plain = first.split('.').next().unwrap_or_default();
-        let found = KNOWN.contains(&first.as_str())
-            || KNOWN.contains(&plain)
-            || [section.name, base]
-                .iter()
-                .any(|name| named.contains(&fold(name)));
-        if found || told == MOST {
+    for (place, section) in document.sections.iter().enumerate() {
+        if named.has(place, section.name) {
             continue;
         }
+        let folded = fold(base(section.name));
+        let plain = folded.split('.').next().unwrap_or_default();
+        let known = KNOWN.contains(&folded.as_str()) || KNOWN.contains(&plain);
         // What is named by a token is not looked for among the plain texts.
-        if context
-            .strings
-            .values()
-            .any(|value| fold(value) == fold(base))
-        {
+        if known || context.strings.values().any(|value| fold(value) == folded) {
             continue;
         }
         told += 1;
+        if told > MOST {
+            return;
+        }
         let message = format!("no line names the section [{}]", section.name);
         context
             .report
@@ -120,44 +114,87 @@ fn unnamed(context: &mut Context<'_, '_>) {
     }
 }
 
-/// Every text that may name a section, folded.
-fn names(document: &Document<'_>) -> HashSet<String> {
-    // A text as long as no section's name is none, and most texts are such.
-    let mut lengths = [false; 256];
-    let mut note = |name: &str| {
-        if let Some(length) = lengths.get_mut(name.len()) {
-            *length = true;
+/// The sections whose names stand in some line.
+struct Named {
+    /// Whether it is so, by the place of the first section of a name.
+    places: Vec<bool>,
+    /// The bases of decorated names that stand there, folded.
+    bases: HashSet<String>,
+    first: HashMap<String, usize>,
+}
+
+impl Named {
+    fn of(document: &Document<'_>) -> Self {
+        // A text as long as no section's name is none, and many are such.
+        let mut lengths = [false; 256];
+        let mut bases: HashMap<String, bool> = HashMap::new();
+        let mut first: HashMap<String, usize> = HashMap::new();
+        for (place, section) in document.sections.iter().enumerate() {
+            let base = base(section.name);
+            for name in [section.name, base] {
+                if let Some(length) = lengths.get_mut(name.len()) {
+                    *length = true;
+                }
+            }
+            if base.len() < section.name.len() {
+                bases.insert(fold(base), false);
+            }
+            first.entry(fold(section.name)).or_insert(place);
         }
-    };
-    for section in &document.sections {
-        note(section.name);
-        note(base(section.name));
-    }
-    let may = |text: &str| lengths.get(text.len()).copied().unwrap_or(false);
-    let mut names = HashSet::new();
-    for entry in document
-        .sections
-        .iter()
-        .flat_map(|section| &section.entries)
-    {
-        for field in entry.values.iter().chain(&entry.key) {
-            if may(&field.text) {
-                names.insert(fold(&field.text));
+        let mut places = vec![false; document.sections.len()];
+        let mut folded = String::new();
+        let mut note = |text: &str| {
+            if !lengths.get(text.len()).copied().unwrap_or(false) {
+                return;
+            }
+            folded.clear();
+            folded.extend(text.chars().map(|c| c.to_ascii_lowercase()));
+            if let Some(place) = first.get(&folded).and_then(|place| places.get_mut(*place)) {
+                *place = true;
+            }
+            if let Some(base) = bases.get_mut(&folded) {
+                *base = true;
+            }
+        };
+        let entries = document
+            .sections
+            .iter()
+            .flat_map(|section| &section.entries);
+        for entry in entries {
+            for field in entry.values.iter().chain(&entry.key) {
+                note(&field.text);
             }
         }
-    }
-    // A manufacturer names its models and their decorations apart.
-    for entry in document.entries("Manufacturer") {
-        for field in entry.values.iter().take(1) {
-            for section in &document.sections {
-                let own = section.name.get(..field.text.len());
-                if own.is_some_and(|own| own.eq_ignore_ascii_case(&field.text)) {
-                    names.insert(fold(section.name));
+        // A manufacturer names its models and their decorations apart.
+        for entry in document.entries("Manufacturer") {
+            for field in entry.values.iter().take(1) {
+                let begins = |name: &&str| {
+                    let own = name.get(..field.text.len());
+                    own.is_some_and(|own| own.eq_ignore_ascii_case(&field.text))
+                };
+                let names = document.sections.iter().map(|section| section.name);
+                for name in names.filter(begins) {
+                    note(name);
                 }
             }
         }
+        let bases = bases.into_iter().filter(|(_, named)| *named);
+        Named {
+            places,
+            bases: bases.map(|(base, _)| base).collect(),
+            first,
+        }
     }
-    names
+
+    fn has(&self, place: usize, name: &str) -> bool {
+        let is = |place: usize| self.places.get(place).copied().unwrap_or(false);
+        let own = base(name);
+        is(place)
+            || self.first.get(&fold(name)).is_some_and(|first| is(*first))
+            || (own.len() < name.len() && self.bases.contains(&fold(own)))
+            // A base that is a section of the file is named with it.
+            || self.first.get(&fold(own)).is_some_and(|first| is(*first))
+    }
 }
 
 fn windows(context: &mut Context<'_, '_>, plan: &Plan) {

@@ -9,7 +9,7 @@
 //! | [`settings`] | `arrivald.toml` |
 //! | [`store`] | all definitions and classes of a root, enabled and disabled |
 //! | [`package`] | installed packages, and the folder that one comes from |
-//! | [`file`] | files that must not be half there |
+//! | [`file`](mod@file) | files that must not be half there |
 //! | `fault` | what tests do to the steps of an install |
 //! | [`journal`] | the run-time state, which survives the daemon but not the boot |
 //!
