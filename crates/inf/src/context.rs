@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use arrival_model::diagnostic::{Diagnostic, Report, closest};
 use arrival_model::guid::Guid;
+use arrival_model::trigger::FoldedId;
 
 use crate::strings::{Strings, Value};
 use crate::syntax::{Document, Field, fold};
@@ -73,6 +74,10 @@ pub(crate) struct Context<'d, 't> {
     /// The places of services and files in the plan, by their folded names.
     pub(crate) services: HashMap<String, usize>,
     pub(crate) targets: HashMap<String, usize>,
+    /// The places of classes in the plan, with the ids that each has, and the services that are removed.
+    pub(crate) interfaces: HashMap<Guid, (usize, HashSet<FoldedId>)>,
+    pub(crate) removed: HashSet<String>,
+    pub(crate) ids_of_interfaces: usize,
 }
 
 /// A name as it stands in the file, by its base.
@@ -151,6 +156,9 @@ impl<'d, 't> Context<'d, 't> {
             depth: 0,
             services: HashMap::new(),
             targets: HashMap::new(),
+            interfaces: HashMap::new(),
+            removed: HashSet::new(),
+            ids_of_interfaces: 0,
         })
     }
 
@@ -276,7 +284,8 @@ impl<'d, 't> Context<'d, 't> {
         remedy: impl Into<Option<String>>,
     ) {
         let known = self.document.sections.iter().map(|section| section.name);
-        let remedy = match closest(name, known.take(1000)) {
+        let looked_at = if self.report.is_full() { 0 } else { 1000 };
+        let remedy = match closest(name, known.take(looked_at)) {
             Some(meant) => Some(format!("did you mean [{meant}]?")),
             None => remedy.into(),
         };

@@ -15,7 +15,7 @@
 //!
 //! Sources: Microsoft, "INF Manufacturer Section", "INF Models Section", "INF DDInstall Section".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use arrival_model::diagnostic::closest;
 use arrival_model::guid::Guid;
@@ -61,13 +61,19 @@ const MEANINGLESS: [&str; 8] = [
     "com",
 ];
 
+/// The most ids of all interfaces together: each class has those of its install section's devices.
+const IDS_LIMIT: usize = 1_000_000;
+
+/// The ids of an install section's devices: in their order, and as a set.
+type Ids = (Vec<FoldedId>, HashSet<FoldedId>);
+
 /// Reads the whole meaning of a file.
 pub(crate) fn plan(context: &mut Context<'_, '_>) -> Plan {
     let mut plan = Plan::default();
     context.version(&mut plan);
     let mut installs = context.models(&mut plan);
     if let Some(default) = context.best("DefaultInstall") {
-        installs.insert(default, Vec::new());
+        installs.insert(default, Ids::default());
     }
     if installs.is_empty() && !context.has_errors() {
         let target = context.target;
@@ -81,7 +87,7 @@ pub(crate) fn plan(context: &mut Context<'_, '_>) -> Plan {
         context.unfit("1297", 0..0, message, remedy);
     }
     let mut copied = BTreeSet::new();
-    for (section, ids) in &installs {
+    for (section, (ids, _)) in &installs {
         context.install(&mut plan, section, ids, &mut copied);
     }
     context.declared(&mut plan);
@@ -148,8 +154,8 @@ impl<'d, 't> Context<'d, 't> {
     }
 
     /// The install sections of all models that fit, with the ids of the devices that use each.
-    fn models(&mut self, plan: &mut Plan) -> BTreeMap<String, Vec<FoldedId>> {
-        let mut installs: BTreeMap<String, Vec<FoldedId>> = BTreeMap::new();
+    fn models(&mut self, plan: &mut Plan) -> BTreeMap<String, Ids> {
+        let mut installs: BTreeMap<String, Ids> = BTreeMap::new();
         let mut read = BTreeSet::new();
         let document = self.document;
         for entry in document.entries("Manufacturer") {
@@ -221,12 +227,7 @@ impl<'d, 't> Context<'d, 't> {
         Some(name)
     }
 
-    fn model(
-        &mut self,
-        plan: &mut Plan,
-        model: &Entry<'t>,
-        installs: &mut BTreeMap<String, Vec<FoldedId>>,
-    ) {
+    fn model(&mut self, plan: &mut Plan, model: &Entry<'t>, installs: &mut BTreeMap<String, Ids>) {
         let Some(install) = model.value(0) else {
             let remedy = "write %Description% = InstallSection, HardwareId".to_owned();
             self.report.error(
@@ -257,10 +258,10 @@ impl<'d, 't> Context<'d, 't> {
             .as_ref()
             .map(|key| self.text(key))
             .unwrap_or_default();
-        let known = installs.entry(section.clone()).or_default();
+        let (known, seen) = installs.entry(section.clone()).or_default();
         for id in &ids {
             let id = FoldedId::new(id);
-            if !known.contains(&id) {
+            if seen.insert(id.clone()) {
                 known.push(id);
             }
         }
@@ -287,11 +288,12 @@ impl<'d, 't> Context<'d, 't> {
         self.with_needs(&format!("{section}.HW"), &mut |context, section| {
             registry::read(context, section, &mut registry);
         });
-        if !registry.values.is_empty() {
+        let values = registry.into_values();
+        if !values.is_empty() {
             plan.parameters.push(DeviceParameters {
                 section: section.to_owned(),
                 ids: ids.to_vec(),
-                values: registry.values,
+                values,
             });
         }
         self.meaningless(section);
@@ -355,6 +357,7 @@ impl<'d, 't> Context<'d, 't> {
     /// Classes that `[InterfaceInstall32]` declares: whoever advertises one finds its name known.
     fn declared(&mut self, plan: &mut Plan) {
         let document = self.document;
+        let mut seen = HashSet::new();
         for entry in document.entries("InterfaceInstall32") {
             let Some(key) = &entry.key else {
                 let remedy = "write {GUID} = SECTION".to_owned();
@@ -372,7 +375,7 @@ impl<'d, 't> Context<'d, 't> {
                     self.no_section("1203", field, &name, None);
                 }
             }
-            if !plan.declared.contains(&class) {
+            if seen.insert(class) {
                 plan.declared.push(class);
             }
         }
@@ -411,25 +414,30 @@ impl<'d, 't> Context<'d, 't> {
                     self.no_section("1203", section, &name, None);
                 }
             }
-            match plan
+            self.ids_of_interfaces = self.ids_of_interfaces.saturating_add(ids.len());
+            if self.ids_of_interfaces > IDS_LIMIT {
+                let message =
+                    format!("the interfaces have more than {IDS_LIMIT} ids of devices in all");
+                let remedy = "cut the file in several".to_owned();
+                self.report
+                    .error("too-many", field.span.clone(), message, remedy);
+                return;
+            }
+            let (place, seen) = self
                 .interfaces
-                .iter_mut()
-                .find(|known| known.class == class)
-            {
-                Some(known) => {
-                    let new: Vec<_> = ids
-                        .iter()
-                        .filter(|id| !known.ids.contains(id))
-                        .cloned()
-                        .collect();
-                    known.ids.extend(new);
-                }
-                None => plan.interfaces.push(Interface {
+                .entry(class)
+                .or_insert_with(|| (plan.interfaces.len(), HashSet::new()));
+            let new = ids.iter().filter(|id| seen.insert((*id).clone()));
+            let new: Vec<FoldedId> = new.cloned().collect();
+            if let Some(known) = plan.interfaces.get_mut(*place) {
+                known.ids.extend(new);
+            } else {
+                plan.interfaces.push(Interface {
                     class,
                     names: self.strings.tokens_of(&class.to_string()),
-                    ids: ids.to_vec(),
+                    ids: new,
                     span: self.span(field.span.clone()),
-                }),
+                });
             }
         }
     }

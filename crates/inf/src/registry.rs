@@ -23,7 +23,7 @@
 //!
 //! Source: Microsoft, "INF AddReg Directive", "INF DelReg Directive"; setupapi.h, FLG_ADDREG_*.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
 use crate::context::Context;
@@ -50,40 +50,63 @@ const ALL: u32 = TYPE | NOCLOBBER | DELVAL | APPEND | KEYONLY | OVERWRITEONLY | 
 /// Values in the order in which they were first set.
 #[derive(Default)]
 pub(crate) struct Registry {
-    pub(crate) values: Vec<Value>,
+    values: Vec<Option<Value>>,
+    /// The place of each value by its folded key, a NUL, and its folded name.
+    places: BTreeMap<String, usize>,
+}
+
+fn place(key: &str, name: &str) -> String {
+    format!("{}\0{}", fold(key), fold(name))
 }
 
 impl Registry {
-    fn place(&self, key: &str, name: &str) -> Option<usize> {
-        self.values.iter().position(|value| value.is(key, name))
+    /// The values that are left.
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        self.values.into_iter().flatten().collect()
     }
 
     fn remove(&mut self, key: &str, name: &str) {
-        self.values.retain(|value| !value.is(key, name));
+        let known = self.places.remove(&place(key, name));
+        if let Some(value) = known.and_then(|at| self.values.get_mut(at)) {
+            *value = None;
+        }
     }
 
+    /// Removes a key and all below it.
     fn remove_key(&mut self, key: &str) {
-        let below = format!("{}\\", fold(key));
-        self.values.retain(|value| {
-            let own = fold(&value.key);
-            own != fold(key) && !own.starts_with(&below)
-        });
+        let key = fold(key);
+        for (first, end) in [
+            (format!("{key}\0"), format!("{key}\u{1}")),
+            (format!("{key}\\"), format!("{key}]")),
+        ] {
+            let found = self.places.range(first..end);
+            let found: Vec<String> = found.map(|(place, _)| place.clone()).collect();
+            for place in found {
+                let known = self.places.remove(&place);
+                if let Some(value) = known.and_then(|at| self.values.get_mut(at)) {
+                    *value = None;
+                }
+            }
+        }
     }
 
     fn set(&mut self, flags: u32, value: Value) {
-        let at = self.place(&value.key, &value.name);
-        let known = at.and_then(|at| self.values.get_mut(at));
+        let place = place(&value.key, &value.name);
+        let at = self.places.get(&place);
+        let known = at
+            .and_then(|at| self.values.get_mut(*at))
+            .and_then(Option::as_mut);
         match known {
             None if flags & OVERWRITEONLY != 0 => {}
-            None => self.values.push(value),
+            None => {
+                self.places.insert(place, self.values.len());
+                self.values.push(Some(value));
+            }
             Some(_) if flags & NOCLOBBER != 0 => {}
             Some(known) => match (&mut known.data, value.data) {
                 (Data::Texts(texts), Data::Texts(more)) if flags & APPEND != 0 => {
-                    let new = more
-                        .into_iter()
-                        .filter(|one| !texts.iter().any(|known| known.eq_ignore_ascii_case(one)));
-                    let new: Vec<String> = new.collect();
-                    texts.extend(new);
+                    let seen: HashSet<String> = texts.iter().map(|text| fold(text)).collect();
+                    texts.extend(more.into_iter().filter(|one| !seen.contains(&fold(one))));
                 }
                 (known, data) => *known = data,
             },

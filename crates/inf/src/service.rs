@@ -157,10 +157,7 @@ fn delete(context: &mut Context<'_, '_>, plan: &mut Plan, entry: &Entry<'_>) {
             .warn("1212", field.span.clone(), message, None);
         return;
     }
-    let known = plan
-        .removed
-        .iter()
-        .any(|known| known.name.folded() == name.folded());
+    let known = !context.removed.insert(name.folded());
     if !known {
         let span = context.span(field.span.clone());
         plan.removed.push(Removed { name, flags, span });
@@ -253,7 +250,7 @@ fn add(context: &mut Context<'_, '_>, entry: &Entry<'_>) -> Option<Service> {
     let account = account(context, &section);
     let mut registry = Registry::default();
     registry::read(context, &section, &mut registry);
-    let mut parameters = registry.values;
+    let mut parameters = registry.into_values();
     let settings = settings::take(&mut context.report, &mut parameters);
     let (program, arguments) = program?;
     Some(Service {

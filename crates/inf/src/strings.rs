@@ -16,12 +16,16 @@
 //!
 //! Sources: Microsoft, "INF Strings Section", "Using Dirids".
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use arrival_model::diagnostic::{Report, closest};
 
 use crate::syntax::{Document, FIELD_LIMIT, Field, fold};
+
+/// The most tokens among which a misspelled one is looked for.
+const MANY: usize = 10_000;
 
 /// A part of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ impl Value {
 pub struct Strings<'t> {
     /// By the folded token: the token as it was written, and its value.
     values: HashMap<String, (&'t str, &'t str)>,
+    /// The tokens of each folded value, once somebody asks.
+    tokens: OnceCell<HashMap<String, Vec<String>>>,
 }
 
 impl<'t> Strings<'t> {
@@ -69,7 +75,10 @@ impl<'t> Strings<'t> {
                 values.insert(fold(&key.text), (&*key.text, &*value.text));
             }
         }
-        Strings { values }
+        Strings {
+            values,
+            tokens: OnceCell::new(),
+        }
     }
 
     /// What a token stands for.
@@ -77,20 +86,31 @@ impl<'t> Strings<'t> {
         self.values.get(&fold(token)).map(|(_, value)| *value)
     }
 
-    /// Every value.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &'t str> {
-        self.values.values().map(|(_, value)| *value)
+    /// Whether the folded text is a value.
+    pub(crate) fn has_value(&self, folded: &str) -> bool {
+        self.by_value().contains_key(folded)
+    }
+
+    fn by_value(&self) -> &HashMap<String, Vec<String>> {
+        self.tokens.get_or_init(|| {
+            let mut tokens: HashMap<String, Vec<String>> = HashMap::new();
+            for (token, value) in self.values.values() {
+                tokens
+                    .entry(fold(value))
+                    .or_default()
+                    .push((*token).to_owned());
+            }
+            for names in tokens.values_mut() {
+                names.sort();
+            }
+            tokens
+        })
     }
 
     /// The tokens whose value is this, without case; for names of GUIDs.
     pub fn tokens_of(&self, value: &str) -> Vec<String> {
-        let same = self
-            .values
-            .values()
-            .filter(|(_, own)| own.eq_ignore_ascii_case(value));
-        let mut tokens: Vec<String> = same.map(|(token, _)| (*token).to_owned()).collect();
-        tokens.sort();
-        tokens
+        let known = self.by_value().get(&fold(value));
+        known.cloned().unwrap_or_default()
     }
 
     /// Replaces the tokens of a field.
@@ -106,6 +126,10 @@ impl<'t> Strings<'t> {
                 continue;
             };
             rest = behind;
+            if text.len() > 4 * FIELD_LIMIT {
+                // Tokens of tokens' values make more of it than any memory has.
+                break;
+            }
             if token.is_empty() {
                 text.push('%');
             } else if let Some(value) = self.get(token) {
@@ -146,8 +170,10 @@ impl<'t> Strings<'t> {
             Some(at) => field.span.start + at..field.span.start + at + token.len() + 2,
             None => field.span.clone(),
         };
+        // Among very many tokens, a search costs more than it helps.
+        let few = self.values.len() <= MANY && !report.is_full();
         let known = self.values.values().map(|(token, _)| *token);
-        let remedy = match closest(token, known) {
+        let remedy = match closest(token, known.take(if few { MANY } else { 0 })) {
             Some(meant) => format!("did you mean %{meant}%?"),
             None => format!("write {token} = \"...\" below [Strings]"),
         };

@@ -20,7 +20,7 @@
 //! Sources: Microsoft, "General Syntax Rules for INF Files"; the limits are those of the setup API.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -97,7 +97,12 @@ pub struct Document<'t> {
     next: Vec<Option<usize>>,
     /// The first section of the name that was asked for last: one name is mostly asked for many times.
     recent: Cell<usize>,
+    /// The last entry of each key, of the large sections that were asked for one.
+    indexes: RefCell<HashMap<usize, HashMap<String, usize>>>,
 }
+
+/// So many entries are looked through faster than they are put in order.
+const SMALL: usize = 32;
 
 impl<'t> Document<'t> {
     /// Whether there is a section of this name.
@@ -130,7 +135,32 @@ impl<'t> Document<'t> {
 
     /// The last entry of a section with this key: what is said later counts.
     pub fn entry(&self, section: &str, key: &str) -> Option<&Entry<'t>> {
-        self.entries(section).filter(|entry| entry.is(key)).last()
+        let first = self.first(section)?;
+        let size: usize = self
+            .named(section)
+            .map(|section| section.entries.len())
+            .sum();
+        if size <= SMALL {
+            return self.entries(section).filter(|entry| entry.is(key)).last();
+        }
+        let mut indexes = self.indexes.borrow_mut();
+        let index = indexes.entry(first).or_insert_with(|| {
+            let mut index = HashMap::new();
+            for (place, entry) in self.entries(section).enumerate() {
+                if let Some(key) = &entry.key {
+                    index.insert(fold(&key.text), place);
+                }
+            }
+            index
+        });
+        let mut place = *index.get(&fold(key))?;
+        for section in self.named(section) {
+            match section.entries.get(place) {
+                Some(entry) => return Some(entry),
+                None => place -= section.entries.len(),
+            }
+        }
+        None
     }
 
     fn add(&mut self, section: Section<'t>) {

@@ -118,6 +118,10 @@ fn one(context: &mut Context<'_, '_>, section: &str) -> Option<ServiceTrigger> {
         .entries(section)
         .filter(|entry| entry.is("DataItem"))
     {
+        // One more than there may be is enough to say so.
+        if items.len() > MOST {
+            break;
+        }
         if let Some(item) = item(context, entry, kind)
             && !items.contains(&item)
         {

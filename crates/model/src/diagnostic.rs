@@ -268,6 +268,11 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Whether so much is wrong that no more is kept; what a remedy costs can be saved then.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= LIMIT
+    }
+
     /// Whether the file cannot be used.
     pub fn has_errors(&self) -> bool {
         self.problems.iter().any(Diagnostic::is_error)

@@ -1,5 +1,6 @@
 //! From an INF file to what its package needs of this machine.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -313,6 +314,7 @@ pub(crate) fn parameters(plan: &Plan) -> Option<String> {
 /// Values by key and name.
 fn tree(values: &[Value]) -> serde_json::Value {
     let mut keys: Map<String, serde_json::Value> = Map::new();
+    let mut written: BTreeMap<String, String> = BTreeMap::new();
     for value in values {
         let data = match &value.data {
             Data::Text(text) | Data::Expand(text) => json!(text),
@@ -320,8 +322,8 @@ fn tree(values: &[Value]) -> serde_json::Value {
             Data::Number(number, _) => json!(number),
             Data::Bytes(bytes, _) => json!({ "bytes": bytes }),
         };
-        let known = keys.keys().find(|key| key.eq_ignore_ascii_case(&value.key));
-        let key = known.cloned().unwrap_or_else(|| value.key.clone());
+        let key = written.entry(value.key.to_ascii_lowercase());
+        let key = key.or_insert_with(|| value.key.clone()).clone();
         let names = keys.entry(key).or_insert_with(|| json!({}));
         if let Some(names) = names.as_object_mut() {
             names.insert(value.name.clone(), data);
