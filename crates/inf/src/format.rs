@@ -3,16 +3,20 @@
 //! | what | becomes |
 //! |---|---|
 //! | a header | `[name]`, with one empty line before it and its comments, but not at the beginning |
-//! | an entry | `key = value, value`; the `=` of neighbours in one column |
+//! | an entry | `key = value, value`; the `=` of neighbours in one column, if their keys have at most 24 characters |
 //! | values | as they are written, with their quotes and empty places |
 //! | a line that goes on behind `\` | one line; one of more than 100 characters is cut behind a comma |
+//! | a value over several lines | in quotes only if they are needed |
 //! | comments | alone on their line, or two blanks behind an entry or header |
+//! | comments behind a `\` that goes on | alone on their line, above the entry |
 //! | several empty lines | one |
-//! | the end of lines | that of the first line; one at the end of the file |
+//! | the end of lines | that of the first line; one at the end of the file, if there is anything in it |
+//! | what stands behind Ctrl-Z | nothing |
 //!
 //! What the file means is not changed. A file with a mistake of grammar is not laid out: nobody knows what
 //! its author meant.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
@@ -24,6 +28,9 @@ use crate::syntax::{self, Entry, Field};
 const WIDTH: usize = 100;
 /// The longest key that others are aligned with.
 const KEY: usize = 24;
+
+/// What the grammar takes for blanks within a line, but for NUL.
+const BLANKS: [char; 4] = [' ', '\t', '\x0b', '\x0c'];
 
 /// A line of the file.
 #[derive(Debug)]
@@ -65,7 +72,7 @@ pub fn format(path: &Path, text: &str) -> Result<String, Vec<Diagnostic>> {
                 .map(|entry| (entry.span.clone(), Some(entry))),
         );
     }
-    let end = text.find('\u{1a}').unwrap_or(text.len());
+    let text = text.split('\u{1a}').next().unwrap_or_default();
     let mut lines = Vec::new();
     let mut at = 0;
     for (span, entry) in &items {
@@ -74,33 +81,16 @@ pub fn format(path: &Path, text: &str) -> Result<String, Vec<Diagnostic>> {
             &mut lines,
             at == 0,
         );
-        lines.push(match entry {
-            None => Line::Header(text.get(span.clone()).unwrap_or_default().to_owned(), None),
+        match entry {
+            None => lines.push(Line::Header(header(text, span), None)),
             Some(entry) => {
-                let fields = entry.key.iter().chain(&entry.values);
-                let mut fields: Vec<String> = fields.map(|field| source(text, field)).collect();
-                // Behind a line that goes on even a bracket begins no header.
-                let own = entry.key.as_ref().or(entry.values.first());
-                if let Some((first, own)) = fields.first_mut().zip(own)
-                    && first.starts_with('[')
-                {
-                    *first = quote(&own.text);
-                }
-                let key = entry.key.as_ref().map(|_| fields.remove(0));
-                Line::Entry {
-                    key,
-                    values: fields,
-                    comment: None,
-                }
+                lines.extend(within(text, span).map(Line::Comment));
+                lines.push(line(text, entry));
             }
-        });
+        }
         at = span.end;
     }
-    gap(
-        text.get(at..end.max(at)).unwrap_or_default(),
-        &mut lines,
-        at == 0,
-    );
+    gap(text.get(at..).unwrap_or_default(), &mut lines, at == 0);
     let eol = match text.find(['\r', '\n']) {
         Some(at) if text.get(at..).is_some_and(|rest| rest.starts_with("\r\n")) => "\r\n",
         Some(_) | None => "\n",
@@ -108,24 +98,97 @@ pub fn format(path: &Path, text: &str) -> Result<String, Vec<Diagnostic>> {
     Ok(write(&lines, eol))
 }
 
+/// A header as it is written, without the blanks around the name.
+fn header(text: &str, span: &Range<usize>) -> String {
+    let written = text.get(span.clone()).unwrap_or_default();
+    let name = written.strip_prefix('[').unwrap_or(written);
+    let name = name.strip_suffix(']').unwrap_or(name);
+    std::format!("[{}]", name.trim())
+}
+
+/// An entry without its comments.
+fn line(text: &str, entry: &Entry<'_>) -> Line {
+    let fields = entry.key.iter().chain(&entry.values);
+    let mut fields: Vec<String> = fields.map(|field| source(text, field)).collect();
+    // Behind a line that goes on even a bracket begins no header.
+    let own = entry.key.as_ref().or(entry.values.first());
+    if let Some((first, own)) = fields.first_mut().zip(own)
+        && first.starts_with('[')
+    {
+        *first = quote(&own.text).into_owned();
+    }
+    // Alone on its line, what says nothing is an entry only in quotes.
+    if let [only] = fields.as_mut_slice()
+        && only.is_empty()
+    {
+        *only = "\"\"".to_owned();
+    }
+    let key = entry.key.as_ref().map(|_| fields.remove(0));
+    Line::Entry {
+        key,
+        values: fields,
+        comment: None,
+    }
+}
+
+/// The comments of an entry that stand where its line goes on.
+fn within(text: &str, span: &Range<usize>) -> impl Iterator<Item = String> {
+    let bytes = text.as_bytes();
+    let mut at = span.start;
+    let mut quoted = false;
+    let end = span.end;
+    std::iter::from_fn(move || {
+        while at < end {
+            let start = at;
+            at += 1;
+            match bytes.get(start) {
+                Some(b'"') => quoted = !quoted,
+                Some(b'\\') if !quoted => {
+                    let Some(next) = syntax::continued(bytes, start) else {
+                        // None of these goes on, and to look behind each again would take long.
+                        while bytes.get(at) == Some(&b'\\') {
+                            at += 1;
+                        }
+                        continue;
+                    };
+                    at = next;
+                    let passed = text.get(start..next).unwrap_or_default();
+                    if let Some(comment) = passed.find(';').and_then(|at| passed.get(at..)) {
+                        return Some(comment.trim_end().to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    })
+}
+
 /// A field as it is written; one over several lines is written anew.
 fn source(text: &str, field: &Field<'_>) -> String {
     let written = text.get(field.span.clone()).unwrap_or_default();
     // A backslash at the end of the file's last line would go on behind the line end that it gets.
     if written.contains(['\r', '\n', '\0']) || written.ends_with('\\') {
-        return quote(&field.text);
+        return quote(&field.text).into_owned();
     }
     written.to_owned()
 }
 
-/// A field that reads as this text; tokens in it stay tokens.
-fn quote(text: &str) -> String {
-    let plain = |c: char| !matches!(c, ',' | ';' | '=' | '"' | '\\' | '%');
-    let bare = text.chars().all(plain) && text.trim() == text && !text.starts_with('[');
+/// A field, key or value, that reads as exactly this text, in quotes only if they are needed.
+///
+/// Tokens in it stay tokens. An empty field is nothing, and alone on its line it is no entry. Line ends,
+/// Ctrl-Z and NUL cannot be said in a field.
+pub fn quote(value: &str) -> Cow<'_, str> {
+    let bare = !value.contains([',', ';', '=', '"'])
+        && !value.starts_with('[')
+        // The line would go on, if this is its last field.
+        && !value.ends_with('\\')
+        && !value.starts_with(BLANKS)
+        && !value.ends_with(BLANKS);
     if bare {
-        return text.to_owned();
+        return Cow::Borrowed(value);
     }
-    std::format!("\"{}\"", text.replace('"', "\"\""))
+    Cow::Owned(std::format!("\"{}\"", value.replace('"', "\"\"")))
 }
 
 /// What stands between two items: the end of the first one's line, empty lines, comments.
@@ -167,11 +230,12 @@ fn write(lines: &[Line], eol: &str) -> String {
                 at += 1;
             }
             Line::Comment(text) => {
-                // Comments right above a header belong to it.
+                // Comments right above a header belong to it. Only the first of them looks for it, or many
+                // would take long.
                 let rest = lines.get(at..).unwrap_or_default();
-                let next = rest.iter().find(|line| !matches!(line, Line::Comment(_)));
                 let run = at == 0 || !matches!(lines.get(at - 1), Some(Line::Comment(_)));
-                if run && matches!(next, Some(Line::Header(..))) {
+                let next = || rest.iter().find(|line| !matches!(line, Line::Comment(_)));
+                if run && matches!(next(), Some(Line::Header(..))) {
                     separate(&mut out);
                 }
                 out.push(text.clone());
@@ -210,12 +274,6 @@ fn write(lines: &[Line], eol: &str) -> String {
         text.push_str(eol);
     }
     text
-}
-
-/// A line without the blanks at its end; only those that the grammar takes for blanks.
-fn without_end(line: &str) -> String {
-    line.trim_end_matches([' ', '\t', '\x0b', '\x0c'])
-        .to_owned()
 }
 
 fn separate(out: &mut Vec<String>) {
@@ -264,24 +322,44 @@ fn entry(
         Some(key) => std::format!("{key:column$} ="),
         None => String::new(),
     };
+    let joined = values.join(", ");
+    // A value ends with no blank, unless in quotes; this one stands before an empty last value.
+    let joined = joined.strip_suffix(' ').unwrap_or(&joined);
+    let blank = if start.is_empty() || joined.is_empty() {
+        ""
+    } else {
+        " "
+    };
+    let whole = std::format!("{start}{blank}{joined}");
+    if whole.chars().count() <= WIDTH {
+        out.push(with_comment(whole, comment));
+        return;
+    }
     let mut line = start;
+    let mut columns = line.chars().count();
     for (number, value) in values.iter().enumerate() {
         let last = number + 1 == values.len();
-        let comma = if last { "" } else { "," };
-        let added = value.chars().count() + comma.len() + 3;
-        // Only behind a comma can a line be cut without a change.
-        if number > 0 && line.chars().count() + added > WIDTH {
+        let mut added = value.chars().count() + usize::from(!last);
+        // With the blank before it and, if more follow, the ` \` behind it.
+        let needed = 1 + added + if last { 0 } else { 2 };
+        // Only behind a comma can a line be cut without a change, and an empty last value would leave an
+        // empty line.
+        let nothing = last && value.is_empty();
+        if number > 0 && columns + needed > WIDTH && !nothing {
             line.push_str(" \\");
-            out.push(without_end(&line));
-            line = "   ".to_owned();
+            out.push(std::mem::replace(&mut line, "   ".to_owned()));
+            columns = line.len();
         }
-        if !line.is_empty() && (!value.is_empty() || !last) {
+        if !line.is_empty() && !nothing {
             line.push(' ');
+            added += 1;
         }
         line.push_str(value);
-        line.push_str(comma);
+        if !last {
+            line.push(',');
+        }
+        columns += added;
     }
-    let line = without_end(&line);
     out.push(with_comment(line, comment));
 }
 

@@ -38,7 +38,7 @@ fn every_rule_of_the_layout_holds() {
     assert_eq!(laid_out("[a]\nb=c\n"), "[a]\nb = c\n");
     assert_eq!(
         laid_out("\n\n[ a ]\nb=c,,d ,\nlonger = 1\n[x]"),
-        "[ a ]\nb      = c, , d,\nlonger = 1\n\n[x]\n"
+        "[a]\nb      = c, , d,\nlonger = 1\n\n[x]\n"
     );
     assert_eq!(
         laid_out("; top\n[a];x\nb=c;y\n\n\n; own\nd\n"),
@@ -50,7 +50,7 @@ fn every_rule_of_the_layout_holds() {
     );
     assert_eq!(
         laid_out("[a]\r\nb = \\ ; why\r\n  c, \\\r\n d\r\n"),
-        "[a]\r\nb = c, d\r\n"
+        "[a]\r\n; why\r\nb = c, d\r\n"
     );
     assert_eq!(
         laid_out("[a]\nb=\"x;y\"\"\"\x1aend"),
@@ -61,6 +61,61 @@ fn every_rule_of_the_layout_holds() {
     let out = laid_out(&long);
     assert!(out.lines().all(|line| line.len() <= 100), "{out}");
     assert_eq!(out.lines().count(), 3, "{out}");
+}
+
+#[test]
+fn comments_of_a_line_that_goes_on_stand_above_it() {
+    assert_eq!(
+        laid_out("[a]\nb = c, \\ ; one\n d\\;two\n;three\n"),
+        "[a]\n; one\nb = c, d  ;two\n;three\n"
+    );
+    assert_eq!(
+        laid_out("[a]\nb = \";\" \\ ; \"one\"\n %c;d% ; two\n"),
+        "[a]\n; \"one\"\nb = \";%c;d%\"  ; two\n"
+    );
+}
+
+#[test]
+fn only_a_line_that_is_too_long_is_cut() {
+    let two = |second: usize| {
+        laid_out(&std::format!(
+            "[a]\nb = {},{};c\n",
+            "x".repeat(46),
+            "y".repeat(second)
+        ))
+    };
+    assert_eq!(two(48).lines().nth(1).unwrap().len(), 100 + "  ;c".len());
+    assert_eq!(
+        two(49).lines().nth(2).unwrap(),
+        std::format!("    {}  ;c", "y".repeat(49))
+    );
+    let empty = laid_out(&std::format!(
+        "[a]\nb = {},\n\nlonger = 1\n",
+        "x".repeat(120)
+    ));
+    assert_eq!(empty.lines().count(), 4, "{empty}");
+    let full = laid_out(&std::format!("[a]\nb = {}\n", ["x"; 200].join(",")));
+    assert!(
+        full.lines()
+            .skip(1)
+            .take(5)
+            .all(|line| (98..=100).contains(&line.len())),
+        "{full}"
+    );
+}
+
+#[test]
+fn what_was_on_several_lines_is_quoted_only_if_it_must_be() {
+    assert_eq!(
+        laid_out("[a]\nb = %13%\\\\ \\\n c\nd = x \\\n\"y z\"\ne = x \\\n\",\"\n"),
+        "[a]\nb = %13%c\nd = xy z\ne = \"x,\"\n"
+    );
+    assert_eq!(laid_out("[a]\n\"\"\\\n\"\"\n"), "[a]\n\"\"\n");
+    assert_eq!(laid_out("[a]\n\\\n[b]\n"), "[a]\n\"[b]\"\n");
+    assert_eq!(quote("%13%\\a b.exe"), "%13%\\a b.exe");
+    assert_eq!(quote(" a"), "\" a\"");
+    assert_eq!(quote("say \"a\""), "\"say \"\"a\"\"\"");
+    assert_eq!(quote("a\\"), "\"a\\\"");
 }
 
 #[test]
@@ -98,25 +153,31 @@ fn piece() -> impl Strategy<Value = String> {
         Just("C:\\x\\y".to_owned()),
         Just("a\\".to_owned()),
         Just(" \\\n  more".to_owned()),
-        Just("\\ ; why\r\n".to_owned()),
-        "[a-z]{1,30}",
+        Just("\\ ;\u{a7}\r\n".to_owned()),
+        Just("\"\"\\\r\"\"".to_owned()),
+        Just("%a;b%".to_owned()),
+        Just("[x = y".to_owned()),
+        "[a-z]{1,50}",
     ]
 }
 
 fn line() -> impl Strategy<Value = String> {
-    let values = proptest::collection::vec(piece(), 0..5);
+    let values = proptest::collection::vec(piece(), 0..7);
     let key = proptest::option::of("[a-zA-Z0-9%. \"]{0,30}");
-    let entry = (key, values, proptest::option::of("; [a-z \"\\\\%]{0,9}")).prop_map(
-        |(key, values, comment)| {
+    let entry = (
+        key,
+        values,
+        proptest::option::of(";\u{a7}[a-z \"\\\\%]{0,9}"),
+    )
+        .prop_map(|(key, values, comment)| {
             let key = key.map(|key| std::format!("{key}=")).unwrap_or_default();
             std::format!("{key}{}{}", values.join(","), comment.unwrap_or_default())
-        },
-    );
+        });
     prop_oneof![
         4 => entry,
         1 => "[ \t]{0,3}",
-        1 => "; [a-z\\\\ ]{0,12}",
-        1 => r"\[[a-zA-Z. ]{1,9}\]( ;x)?",
+        1 => ";\u{a7}[a-z\\\\ ]{0,12}",
+        1 => "\\[[a-zA-Z. ]{1,9}\\]( ;\u{a7})?",
     ]
 }
 
@@ -128,7 +189,22 @@ proptest! {
         let body: String = lines.iter().map(|(line, eol)| std::format!("{line}{eol}")).collect();
         let text = std::format!("[s]\n{body}");
         if format(Path::new("x.inf"), &text).is_ok() {
-            laid_out(&text);
+            let out = laid_out(&text);
+            // The generator writes this sign in comments only.
+            prop_assert_eq!(out.matches('\u{a7}').count(), text.matches('\u{a7}').count(), "{}", out);
         }
+    }
+
+    #[test]
+    fn a_value_is_read_as_it_was_quoted(
+        key in "[ -~\t\u{e9}]{0,6}",
+        values in proptest::collection::vec("[ -~\t\u{e9}\u{a0}]{0,6}", 1..4),
+    ) {
+        let list: Vec<_> = values.iter().map(|value| quote(value)).collect();
+        let text = std::format!("[s]\n{} = {}\n", quote(&key), list.join(", "));
+        prop_assert_eq!(meaning(&text), [("s".to_owned(), vec![(Some(key.clone()), values.clone())])]);
+        let lone = std::format!("[s]\n{}\n", quote(&key));
+        let entries = if key.is_empty() { vec![] } else { vec![(None, vec![key])] };
+        prop_assert_eq!(meaning(&lone), [("s".to_owned(), entries)]);
     }
 }

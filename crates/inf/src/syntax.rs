@@ -234,6 +234,25 @@ fn is_eol(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | CTRL_Z)
 }
 
+/// Whether the line goes on behind this backslash, and where.
+pub(crate) fn continued(bytes: &[u8], at: usize) -> Option<usize> {
+    let byte = |at: usize| bytes.get(at).copied();
+    let mut at = at + 1;
+    while byte(at).is_some_and(|byte| byte == b'\\' || is_blank(byte)) {
+        at += 1;
+    }
+    if byte(at) == Some(b';') {
+        while byte(at).is_some_and(|byte| !is_eol(byte)) {
+            at += 1;
+        }
+    }
+    match (byte(at), byte(at + 1)) {
+        (Some(b'\r'), Some(b'\n')) => Some(at + 2),
+        (Some(b'\r' | b'\n'), _) => Some(at + 1),
+        _ => None,
+    }
+}
+
 /// Ends the file, as it did in CP/M.
 const CTRL_Z: u8 = 0x1a;
 
@@ -381,7 +400,7 @@ impl<'t> Reader<'t, '_> {
                     piece.cut(self.slice(piece.run..at));
                     self.quoted(&mut piece);
                 }
-                b'\\' => match self.continued(at) {
+                b'\\' => match continued(self.bytes, at) {
                     Some(next) => {
                         piece.cut(self.slice(piece.run..at));
                         piece.trim();
@@ -472,27 +491,6 @@ impl<'t> Reader<'t, '_> {
         }
         piece.protect();
         piece.run = self.at;
-    }
-
-    /// Whether the line goes on behind this backslash, and where.
-    fn continued(&self, at: usize) -> Option<usize> {
-        let mut at = at + 1;
-        while self
-            .byte(at)
-            .is_some_and(|byte| byte == b'\\' || is_blank(byte))
-        {
-            at += 1;
-        }
-        if self.byte(at) == Some(b';') {
-            while self.byte(at).is_some_and(|byte| !is_eol(byte)) {
-                at += 1;
-            }
-        }
-        match (self.byte(at), self.byte(at + 1)) {
-            (Some(b'\r'), Some(b'\n')) => Some(at + 2),
-            (Some(b'\r' | b'\n'), _) => Some(at + 1),
-            _ => None,
-        }
     }
 
     /// Whether the semicolon at this place is a part of a token that began at `percent`.
