@@ -136,6 +136,7 @@ fn within(text: &str, span: &Range<usize>) -> impl Iterator<Item = String> {
     let bytes = text.as_bytes();
     let mut at = span.start;
     let mut quoted = false;
+    let mut straight = at;
     let end = span.end;
     std::iter::from_fn(move || {
         while at < end {
@@ -143,13 +144,13 @@ fn within(text: &str, span: &Range<usize>) -> impl Iterator<Item = String> {
             at += 1;
             match bytes.get(start) {
                 Some(b'"') => quoted = !quoted,
-                Some(b'\\') if !quoted => {
-                    let Some(next) = syntax::continued(bytes, start) else {
-                        // None of these goes on, and to look behind each again would take long.
-                        while bytes.get(at) == Some(&b'\\') {
-                            at += 1;
+                Some(b'\\') if !quoted && start >= straight => {
+                    let next = match syntax::continued(bytes, start) {
+                        Ok(next) => next,
+                        Err(until) => {
+                            straight = until;
+                            continue;
                         }
-                        continue;
                     };
                     at = next;
                     let passed = text.get(start..next).unwrap_or_default();

@@ -234,8 +234,9 @@ fn is_eol(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n' | CTRL_Z)
 }
 
-/// Whether the line goes on behind this backslash, and where.
-pub(crate) fn continued(bytes: &[u8], at: usize) -> Option<usize> {
+/// Where the line goes on behind this backslash; else the place that says that it does not, before which no
+/// other backslash goes on either and need not be looked behind.
+pub(crate) fn continued(bytes: &[u8], at: usize) -> Result<usize, usize> {
     let byte = |at: usize| bytes.get(at).copied();
     let mut at = at + 1;
     while byte(at).is_some_and(|byte| byte == b'\\' || is_blank(byte)) {
@@ -247,9 +248,9 @@ pub(crate) fn continued(bytes: &[u8], at: usize) -> Option<usize> {
         }
     }
     match (byte(at), byte(at + 1)) {
-        (Some(b'\r'), Some(b'\n')) => Some(at + 2),
-        (Some(b'\r' | b'\n'), _) => Some(at + 1),
-        _ => None,
+        (Some(b'\r'), Some(b'\n')) => Ok(at + 2),
+        (Some(b'\r' | b'\n'), _) => Ok(at + 1),
+        _ => Err(at),
     }
 }
 
@@ -386,6 +387,7 @@ impl<'t> Reader<'t, '_> {
     fn field(&mut self, in_value: bool) -> (Field<'t>, Stop) {
         self.skip_blanks();
         let mut piece = Piece::new(self.at);
+        let mut straight = self.at;
         let stop = loop {
             let at = self.at;
             let Some(byte) = self.byte(at) else {
@@ -395,13 +397,14 @@ impl<'t> Reader<'t, '_> {
                 byte if is_eol(byte) => break Stop::Line,
                 b',' => break Stop::Comma,
                 b'=' if !in_value => break Stop::Equals,
-                b';' if !self.within_token(piece.percent, at) => break Stop::Line,
+                b';' if piece.token.flatten().is_none_or(|end| end < at) => break Stop::Line,
                 b'"' => {
                     piece.cut(self.slice(piece.run..at));
                     self.quoted(&mut piece);
                 }
+                b'\\' if at < straight => self.at += 1,
                 b'\\' => match continued(self.bytes, at) {
-                    Some(next) => {
+                    Ok(next) => {
                         piece.cut(self.slice(piece.run..at));
                         piece.trim();
                         self.at = next;
@@ -410,7 +413,10 @@ impl<'t> Reader<'t, '_> {
                         piece.begin(self.at);
                         continue;
                     }
-                    None => self.at += 1,
+                    Err(until) => {
+                        straight = until;
+                        self.at += 1;
+                    }
                 },
                 0 => {
                     piece.cut(self.slice(piece.run..at));
@@ -419,9 +425,9 @@ impl<'t> Reader<'t, '_> {
                     piece.run = self.at;
                 }
                 b'%' => {
-                    piece.percent = match piece.percent {
+                    piece.token = match piece.token {
                         Some(_) => None,
-                        None => Some(at),
+                        None => Some(self.end_of_token(at)),
                     };
                     self.at += 1;
                 }
@@ -493,17 +499,13 @@ impl<'t> Reader<'t, '_> {
         piece.run = self.at;
     }
 
-    /// Whether the semicolon at this place is a part of a token that began at `percent`.
-    fn within_token(&self, percent: Option<usize>, at: usize) -> bool {
+    /// Where the token ends that this percent sign may begin; a semicolon before that is no comment.
+    fn end_of_token(&self, open: usize) -> Option<usize> {
         let ends =
             |byte: &u8| is_blank(*byte) || is_eol(*byte) || matches!(byte, b',' | b'=' | b'"');
-        let Some(open) = percent else {
-            return false;
-        };
-        let before = self.bytes.get(open..at).unwrap_or_default();
-        let after = self.bytes.get(at..).unwrap_or_default();
-        let close = after.iter().position(|byte| *byte == b'%' || ends(byte));
-        !before.iter().any(ends) && close.and_then(|close| after.get(close)) == Some(&b'%')
+        let after = self.bytes.get(open + 1..)?;
+        let close = after.iter().position(|byte| *byte == b'%' || ends(byte))?;
+        (after.get(close) == Some(&b'%')).then_some(open + 1 + close)
     }
 }
 
@@ -516,8 +518,8 @@ struct Piece {
     end: usize,
     /// So many bytes of what was cut together were quoted: blanks count there.
     protected: usize,
-    /// Where a token may have begun.
-    percent: Option<usize>,
+    /// Behind an odd percent sign: where the token ends that it begins, if it begins one.
+    token: Option<Option<usize>>,
 }
 
 impl Piece {
@@ -528,7 +530,7 @@ impl Piece {
             run: start,
             end: start,
             protected: 0,
-            percent: None,
+            token: None,
         }
     }
 

@@ -127,3 +127,22 @@ fn sections_that_need_each_other_many_times() {
     let read = look(&text);
     assert!(read.plan.is_none_or(|plan| plan.files.len() < 60));
 }
+
+#[test]
+fn signs_behind_each_of_which_one_would_look_far() {
+    const SIGNS: usize = 1_000_000;
+    for (sign, end) in [
+        ("\\", "x"),
+        ("\\ ", "x"),
+        ("\\\0", "x"),
+        (";", "%"),
+        ("%", "x"),
+        ("%;", "x"),
+        ("\\", ""),
+    ] {
+        let text = format!("{HEAD}[s]\na = %{}{end}\n", sign.repeat(SIGNS));
+        look(&text);
+        let text = format!("{HEAD}[s]\na = {}{end}", sign.repeat(SIGNS));
+        look(&text);
+    }
+}
