@@ -90,6 +90,10 @@ pub(crate) fn plan(context: &mut Context<'_, '_>) -> Plan {
     for (section, (ids, _)) in &installs {
         context.install(&mut plan, section, ids, &mut copied);
     }
+    // What is deleted first and then added is there.
+    let added = &context.services;
+    plan.removed
+        .retain(|removed| !added.contains_key(&removed.name.folded()));
     context.declared(&mut plan);
     files::add_programs(context, &mut plan);
     plan

@@ -92,8 +92,8 @@ fn unnamed(context: &mut Context<'_, '_>) {
     let document = context.document;
     let named = Named::of(document);
     let mut told = 0;
-    for (place, section) in document.sections.iter().enumerate() {
-        if named.has(place, section.name) {
+    for section in &document.sections {
+        if named.has(document, section.name) {
             continue;
         }
         let folded = fold(base(section.name));
@@ -120,7 +120,6 @@ struct Named {
     places: Vec<bool>,
     /// The bases of decorated names that stand there, folded.
     bases: HashSet<String>,
-    first: HashMap<String, usize>,
 }
 
 impl Named {
@@ -128,8 +127,7 @@ impl Named {
         // A text as long as no section's name is none, and many are such.
         let mut lengths = [false; 256];
         let mut bases: HashMap<String, bool> = HashMap::new();
-        let mut first: HashMap<String, usize> = HashMap::new();
-        for (place, section) in document.sections.iter().enumerate() {
+        for section in &document.sections {
             let base = base(section.name);
             for name in [section.name, base] {
                 if let Some(length) = lengths.get_mut(name.len()) {
@@ -139,7 +137,6 @@ impl Named {
             if base.len() < section.name.len() {
                 bases.insert(fold(base), false);
             }
-            first.entry(fold(section.name)).or_insert(place);
         }
         let mut places = vec![false; document.sections.len()];
         let mut folded = String::new();
@@ -149,7 +146,8 @@ impl Named {
             }
             folded.clear();
             folded.extend(text.chars().map(|c| c.to_ascii_lowercase()));
-            if let Some(place) = first.get(&folded).and_then(|place| places.get_mut(*place)) {
+            let place = document.first_of(&folded);
+            if let Some(place) = place.and_then(|place| places.get_mut(place)) {
                 *place = true;
             }
             if let Some(base) = bases.get_mut(&folded) {
@@ -165,35 +163,21 @@ impl Named {
                 note(&field.text);
             }
         }
-        // A manufacturer names its models and their decorations apart.
-        for entry in document.entries("Manufacturer") {
-            for field in entry.values.iter().take(1) {
-                let begins = |name: &&str| {
-                    let own = name.get(..field.text.len());
-                    own.is_some_and(|own| own.eq_ignore_ascii_case(&field.text))
-                };
-                let names = document.sections.iter().map(|section| section.name);
-                for name in names.filter(begins) {
-                    note(name);
-                }
-            }
-        }
         let bases = bases.into_iter().filter(|(_, named)| *named);
         Named {
             places,
             bases: bases.map(|(base, _)| base).collect(),
-            first,
         }
     }
 
-    fn has(&self, place: usize, name: &str) -> bool {
-        let is = |place: usize| self.places.get(place).copied().unwrap_or(false);
+    /// Whether a section is named: by its own name, by its base, or as one whose base is a section that is.
+    fn has(&self, document: &Document<'_>, name: &str) -> bool {
+        let is = |name: &str| {
+            let place = document.first_of(&fold(name));
+            place.is_some_and(|place| self.places.get(place).copied().unwrap_or(false))
+        };
         let own = base(name);
-        is(place)
-            || self.first.get(&fold(name)).is_some_and(|first| is(*first))
-            || (own.len() < name.len() && self.bases.contains(&fold(own)))
-            // A base that is a section of the file is named with it.
-            || self.first.get(&fold(own)).is_some_and(|first| is(*first))
+        is(name) || is(own) || (own.len() < name.len() && self.bases.contains(&fold(own)))
     }
 }
 

@@ -123,9 +123,14 @@ impl<'t> Document<'t> {
         if self.sections.get(recent).is_some_and(same) {
             return Some(recent);
         }
-        let (first, _) = self.by_name.get(&fold(name))?;
-        self.recent.set(*first);
-        Some(*first)
+        let first = self.first_of(&fold(name))?;
+        self.recent.set(first);
+        Some(first)
+    }
+
+    /// The place of the first section of this folded name.
+    pub(crate) fn first_of(&self, folded: &str) -> Option<usize> {
+        self.by_name.get(folded).map(|(first, _)| *first)
     }
 
     /// The entries of all sections of this name.

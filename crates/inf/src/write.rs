@@ -4,7 +4,6 @@
 //! file is read again before it is given out: what cannot be said in an INF, such as an argument with a line
 //! break, is refused and not left out.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use arrival_model::definition::{Definition, FailurePolicy, Protocol, Replug, StartType};
@@ -12,17 +11,11 @@ use arrival_model::service_trigger::ServiceTrigger;
 use arrival_model::trigger::{Trigger, Wait};
 
 use crate::settings::time_text;
-use crate::{Target, command, read};
+use crate::{Target, command, format, read};
 
-/// A value as a field that reads as this text.
-pub(crate) fn quote(value: &str) -> Cow<'_, str> {
-    let escaped = value.replace('%', "%%");
-    let plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '%' | '{' | '}');
-    if !value.is_empty() && value.chars().all(|c| plain(c) || c == '/') {
-        return Cow::Owned(escaped);
-    }
-    Cow::Owned(format!("\"{}\"", escaped.replace('"', "\"\"")))
+/// A value as a field that reads as this text, of which nothing is a token.
+fn quote(value: &str) -> String {
+    format::quote(&value.replace('%', "%%")).into_owned()
 }
 
 /// The value of ServiceBinary: a program, below a directory id if there is one, and its arguments.
@@ -186,7 +179,7 @@ fn text(definition: &Definition, in_package: Option<&str>) -> Result<String, Str
         line("CopyFiles = Service.Files".to_owned());
         line(String::new());
         line("[Service.Files]".to_owned());
-        line(quote(path.rsplit('/').next().unwrap_or_default()).into_owned());
+        line(quote(path.rsplit('/').next().unwrap_or_default()));
         line(String::new());
         line("[DestinationDirs]".to_owned());
         let folder = path.rsplit_once('/').map(|(folder, _)| folder);

@@ -113,6 +113,16 @@ fn tokens_that_would_fill_the_memory_are_an_error() {
 }
 
 #[test]
+fn many_manufacturers_beside_many_sections() {
+    let makers = lines(|text, n| write!(text, "m{n} = x").unwrap());
+    let sections = lines(|text, n| write!(text, "[x.{n}]").unwrap());
+    let text = format!(
+        "{HEAD}[Manufacturer]\n{makers}{sections}[x]\nd = Install, USB\\VID_1\n[Install]\n"
+    );
+    assert_eq!(look(&text).plan.unwrap().devices.len(), 1);
+}
+
+#[test]
 fn sections_that_need_each_other_many_times() {
     let mut text = format!("{HEAD}[DefaultInstall]\nNeeds = n0, n0\n");
     for number in 0..60 {
