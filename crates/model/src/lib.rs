@@ -11,10 +11,13 @@
 //! | [`device`] | what was recorded of a device, and of its ancestors |
 //! | [`diagnostic`] | what is wrong with a file, where, and what to do about it |
 //! | [`error`] | Win32 error codes |
+//! | [`event`] | custom events, and which of them a trigger waits for |
 //! | [`exit`] | how a process ended |
 //! | [`guid`] | 128-bit identifiers in Windows' text form |
 //! | [`hwid`] | hardware and compatible ids, from what was recorded of a device |
 //! | [`interface`] | a device interface: its identity, its names, its ids |
+//! | [`pipe`] | names of pipes, and of the sockets that stand for them |
+//! | [`port`] | which listening sockets a trigger means |
 //! | [`service_trigger`] | a trigger as Windows keeps it: types, subtypes, actions, data items |
 //! | [`state`] | the seven service states, accepted controls, reasons |
 //! | [`time`] | nanoseconds of CLOCK_BOOTTIME |
@@ -29,10 +32,13 @@ pub mod definition;
 pub mod device;
 pub mod diagnostic;
 pub mod error;
+pub mod event;
 pub mod exit;
 pub mod guid;
 pub mod hwid;
 pub mod interface;
+pub mod pipe;
+pub mod port;
 pub mod service_trigger;
 pub mod state;
 pub mod time;
