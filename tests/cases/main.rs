@@ -36,4 +36,5 @@ mod packages;
 mod recordings;
 mod restarts;
 mod rights;
+mod triggers;
 mod udevd;

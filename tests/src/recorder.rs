@@ -1,15 +1,18 @@
 //! A service for tests: it notes its starts and ends in a file that is only ever appended to.
 //!
 //! ```text
-//! arrival-recorder FILE [--ready] [--stop-ms N] [--ignore-term] [--exit CODE] [--after-ms N] [--fork]
+//! arrival-recorder FILE [--ready] [--stop-ms N] [--ignore-term] [--exit CODE] [--after-ms N] [--fork] [--serve N]
 //! ```
 //!
+//! `--serve` answers N clients of the socket that it was given, each by its process and the line that
+//! the client wrote, and ends.
 //! `--ready` says READY=1; `--stop-ms` is how long a stop takes; `--exit` and `--after-ms` end it of
 //! itself; `--fork` leaves a grandchild in a session of its own that ignores SIGTERM.
 
 use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::net::UnixDatagram;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::FromRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -18,7 +21,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let file = arguments.next().expect("the first argument is the file");
     let (mut ready, mut ignore, mut fork, mut sleeper) = (false, false, false, false);
-    let (mut stop_ms, mut after_ms, mut exit) = (0, None, 0);
+    let (mut stop_ms, mut after_ms, mut exit, mut serve) = (0, None, 0, None);
     let number = |text: Option<String>| -> u64 {
         text.and_then(|text| text.parse().ok()).expect("a number")
     };
@@ -30,6 +33,7 @@ fn main() {
             "--sleeper" => sleeper = true,
             "--stop-ms" => stop_ms = number(arguments.next()),
             "--after-ms" => after_ms = Some(number(arguments.next())),
+            "--serve" => serve = Some(number(arguments.next())),
             "--exit" => exit = i32::try_from(number(arguments.next())).expect("a small number"),
             other => panic!("unknown argument {other}"),
         }
@@ -62,6 +66,14 @@ fn main() {
             .send_to(b"READY=1\nSTATUS=recording", path)
             .expect("the manager listens");
     }
+    if let Some(clients) = serve {
+        let listener = handed_over();
+        for stream in listener.incoming().take(clients as usize) {
+            answer(&file, stream.expect("a client"));
+        }
+        note(&file, &format!("exit {}", std::process::id()));
+        std::process::exit(exit);
+    }
     if let Some(ms) = after_ms {
         std::thread::sleep(Duration::from_millis(ms));
         note(&file, &format!("exit {}", std::process::id()));
@@ -77,6 +89,27 @@ fn main() {
     std::thread::sleep(Duration::from_millis(stop_ms));
     note(&file, &format!("exit {}", std::process::id()));
     std::process::exit(exit);
+}
+
+/// The socket that the manager listens at for us (sd_listen_fds(3)).
+fn handed_over() -> UnixListener {
+    let own = std::process::id().to_string();
+    assert_eq!(std::env::var("LISTEN_PID").ok(), Some(own));
+    assert_eq!(std::env::var("LISTEN_FDS").ok().as_deref(), Some("1"));
+    // SAFETY: descriptor 3 was handed over to this process, which uses it nowhere else.
+    unsafe { UnixListener::from_raw_fd(3) }
+}
+
+fn answer(file: &str, mut stream: UnixStream) {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.try_clone().expect("a second descriptor"));
+    reader
+        .read_line(&mut line)
+        .expect("the client writes a line");
+    note(file, &format!("client {}", line.trim()));
+    let answer = format!("{} {line}", std::process::id());
+    // A client that has gone does no harm.
+    let _ = stream.write_all(answer.as_bytes());
 }
 
 /// Appends one line in one write.

@@ -93,6 +93,12 @@ pub(crate) enum Command {
     /// Show what starts services
     #[command(after_help = examples::TRIGGERS)]
     Triggers(OptionalName),
+    /// Show where events come from, and what was lost
+    #[command(after_help = examples::SOURCES)]
+    Sources,
+    /// Write a custom event, which starts and stops services that wait for it
+    #[command(after_help = examples::EVENT)]
+    Event(EventCommand),
     /// Start a service, and wait until it runs
     #[command(after_help = examples::START)]
     Start(Start),
@@ -386,4 +392,48 @@ pub(crate) struct Files {
     /// The files; all of the root's, if none is named
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
+}
+
+/// What `event` does.
+#[derive(Debug, Args)]
+pub(crate) struct EventCommand {
+    #[command(subcommand)]
+    pub(crate) does: EventDoes,
+}
+
+/// The commands below `event`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventDoes {
+    /// Write one event
+    Write(EventWrite),
+}
+
+/// The options of `event write`.
+#[derive(Debug, Args)]
+pub(crate) struct EventWrite {
+    /// The provider's GUID
+    pub(crate) provider: String,
+    /// How severe it is: 1 critical, 2 error, 3 warning, 4 information, 5 verbose, 0 always
+    #[arg(long, default_value_t = 4)]
+    pub(crate) level: u8,
+    /// The keyword: a mask of 64 bits, such as 0x5
+    #[arg(long, default_value = "0", value_parser = mask)]
+    pub(crate) keyword: u64,
+    /// Which event of the provider's
+    #[arg(long, default_value_t = 0)]
+    pub(crate) id: u16,
+    /// The payload as a text
+    #[arg(long, conflicts_with = "bytes")]
+    pub(crate) text: Option<String>,
+    /// The payload as hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub(crate) bytes: Option<String>,
+}
+
+fn mask(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "a mask is a number of 64 bits, such as 0x5".to_owned())
 }

@@ -57,6 +57,20 @@ Examples:
   arrival triggers
   arrival triggers gpsd";
 
+pub(crate) const SOURCES: &str = "\
+Examples:
+  arrival sources
+  arrival sources --json
+
+A source is off while no definition needs it, and failed if it cannot run; the log says so too.";
+
+pub(crate) const EVENT: &str = "\
+Examples:
+  arrival event write {8d5b7f06-0c3e-4f0d-9e8a-5c2f5a1f6f11} --text ready
+  arrival event write {8d5b7f06-0c3e-4f0d-9e8a-5c2f5a1f6f11} --level 2 --keyword 0x5 --bytes deadbeef
+
+Only root, and services whose definition provides the GUID, may write its events.";
+
 pub(crate) const START: &str = "\
 Examples:
   arrival start gpsd

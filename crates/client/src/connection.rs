@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use arrival_wire::api::daemon::{InfoReply, ReloadReply, ShutdownReply};
+use arrival_wire::api::daemon::{InfoReply, ReloadReply, ShutdownReply, Source, SourcesReply};
 use arrival_wire::api::devices::{
     Class, ClassesReply, ListCall, ListReply as InterfaceList, OpenCall, OpenReply,
 };
@@ -295,6 +295,16 @@ impl Connection {
     /// Those of a call.
     pub fn info(&mut self) -> Result<InfoReply, Error> {
         self.call("org.arrivald.Daemon.Info", &Empty {})
+    }
+
+    /// Where events come from, and what each source has lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`], and those of a call.
+    pub fn sources(&mut self) -> Result<Vec<Source>, Error> {
+        let reply: SourcesReply = self.call("org.arrivald.Daemon.Sources", &Empty {})?;
+        Ok(reply.sources)
     }
 
     /// Has definitions and classes read again now.

@@ -99,6 +99,7 @@
 
 mod connection;
 mod error;
+mod event;
 mod known;
 mod root;
 mod service;
@@ -110,8 +111,10 @@ mod watch;
 
 pub use arrival_model::cursor::Cursor;
 pub use arrival_model::error::Win32Error;
+pub use arrival_model::event::EventHead as Event;
+pub use arrival_model::guid::Guid;
 pub use arrival_model::state::{Accepts, ServiceState};
-pub use arrival_wire::api::daemon::{Counters, InfoReply, Problem, ReloadReply};
+pub use arrival_wire::api::daemon::{Counters, InfoReply, Problem, ReloadReply, Source};
 pub use arrival_wire::api::devices::{Class, Interface, ListReply as InterfaceList};
 pub use arrival_wire::api::services::{
     Condition, Service as ServiceStatus, Trigger, TriggerReport, WhyReply,
@@ -120,6 +123,7 @@ pub use arrival_wire::api::session::{Ask, Notice, NoticeKind, StateChange, Subsc
 
 pub use connection::{Access, Connection, Patience};
 pub use error::{Error, ErrorKind};
+pub use event::EventProvider;
 pub use root::Root;
 pub use service::{Device, Service};
 pub use session::{Incoming, Report, Sender, Session};

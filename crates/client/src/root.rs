@@ -48,6 +48,11 @@ impl Root {
         self.dir.as_deref()
     }
 
+    /// Where its socket of custom events is: beside the control socket.
+    pub(crate) fn events(&self) -> PathBuf {
+        self.control.with_file_name("events")
+    }
+
     /// Where its control socket is.
     pub fn control(&self) -> &Path {
         &self.control

@@ -40,18 +40,10 @@ impl Transport {
     pub(crate) fn connect(root: &Root, patience: Duration) -> Result<Self, Error> {
         let path = root.control();
         let name = path.display().to_string();
-        let stream = connect(path, patience).map_err(|errno| {
-            use rustix::io::Errno;
-            let kind = match errno {
-                Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR => ErrorKind::NoDaemon,
-                Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
-                Errno::AGAIN | Errno::TIMEDOUT => ErrorKind::Timeout,
-                _ => ErrorKind::Io,
-            };
-            Error::from_io(kind, name.clone(), errno.into())
-        })?;
+        let stream = connect(path, SocketType::STREAM, patience)
+            .map_err(|errno| no_connection(&name, errno))?;
         Ok(Transport {
-            stream,
+            stream: stream.into(),
             name,
             decoder: Decoder::new(REPLY_LIMIT),
             descriptors: Descriptors::new(),
@@ -169,16 +161,28 @@ impl Transport {
     }
 }
 
+/// Why nobody could be connected to.
+pub(crate) fn no_connection(name: &str, errno: rustix::io::Errno) -> Error {
+    use rustix::io::Errno;
+    let kind = match errno {
+        Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR => ErrorKind::NoDaemon,
+        Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
+        Errno::AGAIN | Errno::TIMEDOUT => ErrorKind::Timeout,
+        _ => ErrorKind::Io,
+    };
+    Error::from_io(kind, name, errno.into())
+}
+
 /// Connects to the socket at `path`, however long that is.
 ///
 /// The send timeout bounds connect(2) too: it waits for a place in a full backlog (unix(7)).
-fn connect(path: &Path, patience: Duration) -> rustix::io::Result<UnixStream> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+pub(crate) fn connect(
+    path: &Path,
+    kind: SocketType,
+    patience: Duration,
+) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     set_socket_timeout(
         &socket,
         Timeout::Send,
@@ -186,7 +190,7 @@ fn connect(path: &Path, patience: Duration) -> rustix::io::Result<UnixStream> {
     )?;
     if path.as_os_str().as_bytes().len() <= SUN_PATH {
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        return Ok(UnixStream::from(socket));
+        return Ok(socket);
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(rustix::io::Errno::NAMETOOLONG);
@@ -202,5 +206,5 @@ fn connect(path: &Path, patience: Duration) -> rustix::io::Result<UnixStream> {
     ))
     .join(name);
     rustix::net::connect(&socket, &SocketAddrUnix::new(&short)?)?;
-    Ok(UnixStream::from(socket))
+    Ok(socket)
 }

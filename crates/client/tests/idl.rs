@@ -27,5 +27,5 @@ fn every_method_of_every_interface_is_called_somewhere() {
             methods += 1;
         }
     }
-    assert_eq!(methods, 19);
+    assert_eq!(methods, 20);
 }

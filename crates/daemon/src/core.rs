@@ -42,6 +42,7 @@ use crate::files::{Files, Looked};
 use crate::outbox::Outbox;
 use crate::outcome::Outcome;
 use crate::readable::ready;
+use crate::signals::{SignalSources, Told};
 use crate::spawner::{Spawner, Started};
 use crate::state::State;
 
@@ -49,6 +50,8 @@ use crate::state::State;
 const UNDECIDED: usize = 256;
 /// How many device events are taken before something else gets its turn.
 const DEVICES: usize = 64;
+/// How many reports of other sources are taken before something else gets its turn.
+const REPORTS: usize = 256;
 /// How many notify datagrams are taken before something else gets its turn.
 const DATAGRAMS: usize = 64;
 
@@ -106,6 +109,10 @@ pub(crate) struct Core {
     /// Whether the manager's own ready message is still to be sent.
     pub(crate) unready: bool,
     pub(crate) ending: Option<Ending>,
+    /// The sources of what triggers wait for beside devices.
+    pub(crate) signals: SignalSources,
+    /// Whether definitions or states have changed that these depend on.
+    pub(crate) to_attune: bool,
 }
 
 /// What does not change while the daemon runs.
@@ -133,6 +140,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) devices: Receiver<DeviceEvent>,
+    pub(crate) told: Receiver<Told>,
     pub(crate) incoming: Receiver<Incoming>,
     pub(crate) outcomes: UnboundedReceiver<Outcome>,
     pub(crate) terminate: Signal,
@@ -149,9 +157,13 @@ impl Core {
             if let Some(ending) = self.ending {
                 return ending;
             }
+            if std::mem::take(&mut self.to_attune) {
+                self.attune();
+            }
             self.alarm.set(self.engine.poll_timeout());
             tokio::select! {
                 Some(event) = sources.devices.recv() => self.devices(event, &mut sources.devices),
+                Some(told) = sources.told.recv() => self.all_told(told, &mut sources.told),
                 Some(outcome) = sources.outcomes.recv() => self.outcome(outcome),
                 Some(incoming) = sources.incoming.recv() => self.incoming(incoming),
                 done = ready(&self.notify) => { self.take_datagrams(); done.unwrap_or_else(|error| lost("notify socket", &error)); }
@@ -178,6 +190,17 @@ impl Core {
         for _ in 1..DEVICES {
             match more.try_recv() {
                 Ok(event) => self.device(event),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes what came together, so that many events cost one write to the journal.
+    fn all_told(&mut self, first: Told, more: &mut Receiver<Told>) {
+        self.told(first);
+        for _ in 1..REPORTS {
+            match more.try_recv() {
+                Ok(told) => self.told(told),
                 Err(_) => return,
             }
         }
@@ -326,6 +349,7 @@ impl Core {
             }
         }
         self.problems = looked.problems;
+        self.to_attune = true;
         if let Some(settings) = looked.settings {
             if !self.level_is_fixed {
                 crate::log::set_level(settings.log_level);

@@ -38,6 +38,7 @@ use crate::names::Names;
 use crate::options::{Containment, Options};
 use crate::program::Surroundings;
 use crate::readable::readable;
+use crate::signals::{REPORTS, SignalSources};
 use crate::spawner::Spawner;
 use crate::state::{Left, State};
 use crate::watch::Watch;
@@ -201,6 +202,7 @@ async fn serve(
         epoch: new_epoch(),
         queue_limit: RECORDS,
         access,
+        port_closed_after: settings.port_closed_after,
     };
     let (engine, strays, hosts, state, adopted) = adopt(engine_settings, left, hosts, state);
 
@@ -223,6 +225,7 @@ async fn serve(
     }
     let udev = config.udev;
     let sysfs = config.sysfs.clone();
+    let (told, told_received) = mpsc::channel(REPORTS);
     let (device_events, devices_received) = mpsc::channel(DEVICE_EVENTS);
     let devices = DeviceSource::start(config, move |event| {
         // Nobody listens any more when the daemon ends.
@@ -266,6 +269,8 @@ async fn serve(
         outcomes: opened,
         unready: true,
         ending: None,
+        signals: SignalSources::new(layout, told),
+        to_attune: true,
     };
     for event in adopted {
         core.tell(event);
@@ -284,6 +289,7 @@ async fn serve(
 
     let mut sources = Sources {
         devices: devices_received,
+        told: told_received,
         incoming,
         outcomes: received,
         terminate,
@@ -395,7 +401,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    let _: PathBuf = notify::bind_file(&socket, path)?;
+    let _: PathBuf = notify::bind_file(&socket, path, 0o666)?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(StdListener::from(socket))
 }

@@ -1,10 +1,11 @@
 //! Carrying out what the engine decided, in its order.
 
 use arrival_engine::api::{Effect, NoticeKind, Reply, SessionId, Spawn, StateChange};
-use arrival_linux::host::{HostError, HostId};
+use arrival_linux::host::{HostError, HostId, Passed};
 use arrival_model::access::Right;
 use arrival_model::error::Win32Error;
 use arrival_model::state::{Control, ServiceState};
+use arrival_model::trigger::Signal;
 use arrival_wire::api::session::{Ask, OpenReply};
 
 use crate::boundary::boundary;
@@ -30,6 +31,7 @@ impl Core {
                     continue;
                 }
                 Effect::StateChanged(change) => {
+                    self.to_attune = true;
                     self.to_say.push(change);
                     continue;
                 }
@@ -108,9 +110,24 @@ impl Core {
         self.state.note_host(&record);
         self.state.write();
         self.starting.insert(spawn.host, record.token.clone());
+        let listen = self.sockets_of(&spawn);
         boundary("before the spawn");
-        self.spawner.start(record, spawn);
+        self.spawner.start(record, spawn, listen);
         boundary("behind the spawn");
+    }
+
+    /// The sockets that a service is given: those of its pipes.
+    fn sockets_of(&self, spawn: &Spawn) -> Vec<Passed> {
+        let triggers = spawn.definition.triggers.iter();
+        let names = triggers.flat_map(|trigger| trigger.cause.signals());
+        let sockets = names.filter_map(|signal| match signal {
+            Signal::Pipe(name) => Some(Passed {
+                fd: self.signals.pipes.socket(&name)?,
+                name: name.file_name(),
+            }),
+            Signal::Side(..) | Signal::Policy(_) | Signal::Rpc(_) | Signal::Custom(_) => None,
+        });
+        sockets.collect()
     }
 
     fn terminate(&mut self, host: HostId) {

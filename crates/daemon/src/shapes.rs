@@ -10,8 +10,9 @@ use arrival_model::definition::{Definition, Protocol};
 use arrival_model::diagnostic::Diagnostic;
 use arrival_model::guid::Guid;
 use arrival_model::interface::{EnabledBy, Interface};
+use arrival_model::service_trigger::Action;
 use arrival_model::state::{Desired, HeldBack};
-use arrival_model::trigger::{DeviceTrigger, Wait};
+use arrival_model::trigger::{Cause, Trigger, Wait};
 use arrival_wire::api::{daemon, devices, services, session};
 
 /// A service.
@@ -61,27 +62,47 @@ fn held_back(why: HeldBack) -> String {
         HeldBack::GivenUp => "given_up",
         HeldBack::Finished => "finished",
         HeldBack::Flapping => "flapping",
+        HeldBack::StoppedByTrigger => "stopped_by_trigger",
     }
     .to_owned()
 }
 
-/// A trigger, with how many interfaces it matches now.
+/// A trigger, with how many interfaces it matches now, or whether its level holds.
 pub(crate) fn trigger(
     definition: &Definition,
-    trigger: &DeviceTrigger,
+    trigger: &Trigger,
     classes: &Classes,
     present: usize,
 ) -> services::Trigger {
+    let device = match &trigger.cause {
+        Cause::Device(device) => Some(device),
+        Cause::Network { .. }
+        | Cause::Domain { .. }
+        | Cause::Port { .. }
+        | Cause::Policy(_)
+        | Cause::Pipe { .. }
+        | Cause::Rpc(_)
+        | Cause::Custom(_)
+        | Cause::State(_)
+        | Cause::Aggregate(_) => None,
+    };
+    let ids = device.map_or(&[] as &[_], |device| &device.ids);
     services::Trigger {
         service: definition.name.to_string(),
-        action: "start".to_owned(),
-        class: trigger.class.to_string(),
-        class_name: class_name(classes, trigger.class),
-        ids: trigger.ids.iter().map(|id| id.to_string()).collect(),
-        ancestors: trigger.ancestors,
-        wait: match trigger.wait {
-            Wait::Usable => "usable",
-            Wait::Appeared => "appeared",
+        action: match trigger.action {
+            Action::Start => "start",
+            Action::Stop => "stop",
+        }
+        .to_owned(),
+        kind: trigger.cause.kind().to_owned(),
+        what: trigger.cause.to_string(),
+        class: device.map(|device| device.class.to_string()),
+        class_name: device.and_then(|device| class_name(classes, device.class)),
+        ids: ids.iter().map(|id| id.to_string()).collect(),
+        ancestors: device.is_some_and(|device| device.ancestors),
+        wait: match device.map(|device| device.wait) {
+            Some(Wait::Appeared) => "appeared",
+            Some(Wait::Usable) | None => "usable",
         }
         .to_owned(),
         present: present as u64,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use arrival_engine::api::{HostId, Spawn};
-use arrival_linux::host::{self, Child, Containment, HostRecord};
+use arrival_linux::host::{self, Child, Containment, HostRecord, Passed};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::boundary::boundary;
@@ -24,6 +24,7 @@ const STACK: usize = 256 * 1024;
 struct Order {
     record: HostRecord,
     spawn: Spawn,
+    listen: Vec<Passed>,
 }
 
 /// What came of it.
@@ -81,9 +82,13 @@ impl Spawner {
     }
 
     /// Starts a program; its [`Started`] follows. The orders are bounded by the number of services.
-    pub(crate) fn start(&self, record: HostRecord, spawn: Spawn) {
+    pub(crate) fn start(&self, record: HostRecord, spawn: Spawn, listen: Vec<Passed>) {
         let mut work = lock(&self.shared.work);
-        work.orders.push_back(Order { record, spawn });
+        work.orders.push_back(Order {
+            record,
+            spawn,
+            listen,
+        });
         if work.idle < work.orders.len() && work.threads < MOST {
             self.add_thread(&mut work);
         }
@@ -147,11 +152,16 @@ impl Shared {
     }
 
     fn carry_out(&self, order: Order) {
-        let Order { record, spawn } = order;
+        let Order {
+            record,
+            spawn,
+            listen,
+        } = order;
         let host = spawn.host;
         // A panic must not cost a thread, nor leave the service between two states.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let spec = prepare(&self.surroundings, &record, &spawn)?;
+            let mut spec = prepare(&self.surroundings, &record, &spawn)?;
+            spec.listen = listen;
             boundary("before the clone");
             let child = host::spawn(&self.containment, record, spec)?;
             boundary("behind the clone");

@@ -23,7 +23,7 @@ use arrival_model::guid::Guid;
 use arrival_model::interface::{Interface, InterfaceKey};
 use arrival_model::state::{Accepts, Control, HeldBack, ServiceState, StartReason};
 use arrival_model::time::Time;
-use arrival_model::trigger::{FoldedId, Wait};
+use arrival_model::trigger::{FoldedId, Level, PolicyKind, Signal, Wait};
 use serde::{Deserialize, Serialize};
 
 macro_rules! id {
@@ -84,6 +84,22 @@ pub enum Event {
     /// All interfaces of kernel devices that are present. Differences are told as ordinary
     /// removals and arrivals.
     Snapshot(Vec<Arc<Interface>>),
+    /// Whether a level is true; sent at first, and whenever that changes.
+    Level {
+        /// Which.
+        level: Level,
+        /// What makes it true, such as the domain; none if it is not.
+        by: Option<String>,
+    },
+    /// What a policy is; sent at first, and whenever that changes.
+    Policy {
+        /// Whose.
+        kind: PolicyKind,
+        /// The digest of its content; none if there is none.
+        digest: Option<String>,
+    },
+    /// Something happened that triggers may wait for and that is no side of a level.
+    Happened(Signal),
     /// The program of a host runs.
     HostStarted {
         /// Which host.
@@ -468,6 +484,8 @@ pub struct Settings {
     pub queue_limit: usize,
     /// Who may do what.
     pub access: arrival_model::access::AccessPolicy,
+    /// How long a port is without a socket before it counts as closed; 60 s on Windows.
+    pub port_closed_after: Duration,
 }
 
 /// A right checked against a service, for requests that only read.

@@ -26,10 +26,11 @@ use std::time::Duration;
 
 use arrival_model::definition::{Definition, Protocol, Replug};
 use arrival_model::interface::{Interface, Owner};
+use arrival_model::service_trigger::Action;
 use arrival_model::state::{Accepts, Control, Desired, HeldBack, ServiceState, StartReason};
 use arrival_model::time::Time;
 
-use crate::index::{FoldedIds, Slot, device_triggers};
+use crate::index::{FoldedIds, Slot, device_triggers, device_triggers_that};
 use crate::instance::{Run, StopCause};
 use crate::interfaces::{Entry, Number};
 use crate::timers::Timer;
@@ -91,12 +92,20 @@ impl Engine {
         let n = self.n;
         let ids = FoldedIds::of(&entry.interface);
         let mut wanted: BTreeMap<Slot, u64> = BTreeMap::new();
+        let mut stopped = Vec::new();
         for slot in self.index.candidates(entry.interface.key.class, &ids) {
-            let ready = self
-                .instance(slot)
-                .and_then(|instance| ready_for(&instance.definition, entry, &ids));
-            if let Some(cursor) = ready {
+            let Some(instance) = self.instance(slot) else {
+                continue;
+            };
+            if let Some(cursor) = ready_for(&instance.definition, entry, &ids) {
                 wanted.insert(slot, cursor);
+            }
+            let mut stops = device_triggers_that(&instance.definition, Action::Stop);
+            let class = entry.interface.key.class;
+            if stops.any(|stop| {
+                stop.class == class && ids.fit(stop) && entry.ready(stop.wait) == Some(n)
+            }) {
+                stopped.push(slot);
             }
         }
         let before = entry.wanted_by.clone();
@@ -106,6 +115,9 @@ impl Engine {
         }
         for slot in before.iter().filter(|slot| !wanted.contains_key(slot)) {
             self.lost(now, *slot, number);
+        }
+        for slot in stopped {
+            self.stop_by_trigger(now, slot);
         }
         for (slot, cursor) in wanted {
             let Some(instance) = self.instances.get_mut(slot) else {
@@ -190,7 +202,12 @@ impl Engine {
         };
         let life = &mut instance.life;
         match life.held {
-            Some(HeldBack::Finished | HeldBack::StoppedByOperator | HeldBack::GivenUp) => {
+            Some(
+                HeldBack::Finished
+                | HeldBack::StoppedByOperator
+                | HeldBack::StoppedByTrigger
+                | HeldBack::GivenUp,
+            ) => {
                 life.held = None;
                 self.dirty.insert(Dirty::Life(slot));
             }
@@ -204,10 +221,12 @@ impl Engine {
                 }
             }
             ServiceState::StopPending => {
-                let by_operator = |run: &&mut Run| run.stop == Some(StopCause::Operator);
-                if let Some(run) = life.run.as_mut().filter(by_operator) {
-                    // The operator's stop ends with this arrival, even if its interface is gone
-                    // again when the run ends.
+                let by_order = |run: &&mut Run| {
+                    matches!(run.stop, Some(StopCause::Operator | StopCause::Trigger))
+                };
+                if let Some(run) = life.run.as_mut().filter(by_order) {
+                    // Such a stop ends with this arrival, even if its interface is gone again when
+                    // the run ends.
                     run.again = true;
                     self.dirty.insert(Dirty::Life(slot));
                 }
@@ -230,21 +249,24 @@ impl Engine {
         }
     }
 
-    /// Tells a service that accepts trigger events of one more, or keeps it until it does.
-    fn queue_trigger_event(&mut self, now: Time, slot: Slot) {
+    /// Tells a service that accepts trigger events of one more, or keeps it until it does; whether
+    /// it may be told at all.
+    pub(crate) fn queue_trigger_event(&mut self, now: Time, slot: Slot) -> bool {
         let Some(instance) = self.instance_mut(slot) else {
-            return;
+            return false;
         };
         let control = instance.definition.protocol == Protocol::Control;
         let starting = instance.life.state == ServiceState::StartPending;
         let Some(run) = &mut instance.life.run else {
-            return;
+            return false;
         };
         let accepts = run.accepts.contains(Accepts::TRIGGER_EVENT);
-        if control && (accepts || starting) {
-            run.queued = run.queued.saturating_add(1);
-            self.deliver_trigger_events(now, slot);
+        if !control || !(accepts || starting) {
+            return false;
         }
+        run.queued = run.queued.saturating_add(1);
+        self.deliver_trigger_events(now, slot);
+        true
     }
 
     /// Asks the service about every trigger event that is queued, if it accepts them now.
@@ -267,7 +289,7 @@ impl Engine {
     }
 
     /// An interface that matched is gone, or does not match any more.
-    fn lost(&mut self, now: Time, slot: Slot, number: Number) {
+    pub(crate) fn lost(&mut self, now: Time, slot: Slot, number: Number) {
         let Some(instance) = self.instance_mut(slot) else {
             return;
         };

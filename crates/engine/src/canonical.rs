@@ -166,7 +166,12 @@ impl Ranks {
         self.id(&mut run.id.0);
         self.id(&mut run.host.0);
         self.cursor(&mut run.started);
-        let later = [&mut run.told, &mut run.horizon, &mut run.ended_at];
+        let later = [
+            &mut run.told,
+            &mut run.horizon,
+            &mut run.ended_at,
+            &mut run.last_edge,
+        ];
         for n in later.into_iter().flatten() {
             self.cursor(n);
         }
@@ -248,7 +253,10 @@ impl Engine {
         // Which id comes next does not matter, as long as nothing has it.
         let (hosts, entries) = (&self.hosts, &self.interfaces.entries);
         let used = hosts.iter().map(|(id, host)| id.0.max(host.run.0));
-        let used = used.chain(entries.keys().map(|number| number.0)).max();
+        let levels = self.levels.values();
+        let levels = levels.map(|level| level.id.0.max(level.number.0));
+        let used = used.chain(entries.keys().map(|number| number.0));
+        let used = used.chain(levels).max();
         engine.next_id = u64::from(used >= Some(self.next_id));
         for host in engine.hosts.values_mut() {
             host.terminate_when_started = false;
@@ -299,7 +307,7 @@ impl Engine {
                 | Timer::Linger(slot)
                 | Timer::Retry(slot)
                 | Timer::Hold(slot) => place(slot),
-                Timer::Ask(_) => {}
+                Timer::Ask(_) | Timer::Gone(_) => {}
             }
             (time, timer)
         }));
@@ -330,6 +338,9 @@ impl Engine {
         }));
         for question in self.asks.values_mut() {
             question.deadline.iter_mut().for_each(left);
+        }
+        for level in self.levels.values_mut() {
+            level.gone_at.iter_mut().for_each(left);
         }
         for instance in self.instances.iter_mut() {
             let (failing, damping) = (
@@ -367,6 +378,11 @@ impl Engine {
                 ranks.cursor(usable);
             }
         });
+        for level in self.levels.values_mut() {
+            ranks.id(&mut level.id.0);
+            ranks.id(&mut level.number.0);
+            ranks.cursor(&mut level.cursor);
+        }
         for instance in self.instances.iter_mut() {
             instance.present = rekeyed(&mut instance.present, |Number(id), cursor| {
                 ranks.id(id);
@@ -408,7 +424,7 @@ impl Engine {
         }
         self.timers = Timers::from_iter(self.timers.iter().map(|(time, mut timer)| {
             match &mut timer {
-                Timer::Ask(AskId(id)) => ranks.id(id),
+                Timer::Ask(AskId(id)) | Timer::Gone(Number(id)) => ranks.id(id),
                 Timer::Deadline(_) | Timer::Linger(_) | Timer::Retry(_) | Timer::Hold(_) => {}
             }
             (time, timer)

@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrival_model::definition::{Definition, ServiceName, StartType};
+use arrival_model::service_trigger::Action;
 use arrival_model::state::{HeldBack, StartReason};
 use arrival_model::time::Time;
+use arrival_model::trigger::{Cause, Signal, Trigger};
 
 use crate::arrivals::ready_for;
 use crate::index::{FoldedIds, Slot, device_triggers};
@@ -23,6 +25,12 @@ use crate::instance::{Instance, Known, Life};
 use crate::interfaces::Number;
 use crate::timers::Timer;
 use crate::{Dirty, Engine};
+
+/// The triggers of a definition that start its service.
+fn starts(definition: &Definition) -> impl Iterator<Item = &Trigger> {
+    let triggers = definition.triggers.iter();
+    triggers.filter(|trigger| trigger.action == Action::Start)
+}
 
 impl Engine {
     /// A definition is there, new or changed.
@@ -53,12 +61,14 @@ impl Engine {
         instance.enabled = enabled;
         if changed {
             self.index.remove(slot, &instance.definition);
-            let old = std::mem::replace(&mut instance.definition, definition);
+            let old = std::mem::replace(&mut instance.definition, definition.clone());
             if instance.life.held == Some(HeldBack::GivenUp) {
                 instance.life.held = None;
                 self.dirty.insert(Dirty::Life(slot));
             }
-            self.index.insert(slot, &instance.definition);
+            self.index.insert(slot, &definition);
+            self.watch(&definition);
+            self.unwatch(&old);
             self.match_again(now, slot, Some(&old));
         }
         if changed || enabled_now {
@@ -75,11 +85,12 @@ impl Engine {
         let slot = self.instances.insert(instance);
         self.names.insert(name, slot);
         self.index.insert(slot, &definition);
+        self.watch(&definition);
         slot
     }
 
-    /// Which present interfaces an instance wants, and whether a trigger that `old` did not have
-    /// is among those that want them.
+    /// Which present interfaces and levels an instance wants, and whether a trigger that `old` did
+    /// not have is among those that want them.
     fn wanted(&self, slot: Slot, old: Option<&Definition>) -> (BTreeMap<Number, u64>, bool) {
         let mut wanted = BTreeMap::new();
         let mut fires = false;
@@ -96,7 +107,32 @@ impl Engine {
                 }
             }
         }
+        for trigger in starts(&instance.definition) {
+            for signal in trigger.cause.signals() {
+                let Signal::Side(level, side) = signal else {
+                    continue;
+                };
+                let holds = self.levels.get(&level);
+                if let Some(entry) = holds.filter(|entry| entry.side == Some(side)) {
+                    wanted.insert(entry.number, entry.cursor);
+                    fires |= !old.is_some_and(|old| old.triggers.contains(trigger));
+                }
+            }
+        }
         (wanted, fires)
+    }
+
+    /// Whether an edge that `old` did not wait for may be taken to have happened: a policy that is
+    /// there.
+    fn owes_edge(&self, slot: Slot, old: Option<&Definition>) -> bool {
+        self.instance(slot).is_some_and(|instance| {
+            starts(&instance.definition).any(|trigger| {
+                let fresh = !old.is_some_and(|old| old.triggers.contains(trigger));
+                fresh
+                    && matches!(&trigger.cause, Cause::Policy(kind)
+                        if self.policies.get(kind).is_some_and(|known| known.digest.is_some()))
+            })
+        })
     }
 
     /// Notes which interfaces an instance wants, on both sides.
@@ -145,6 +181,9 @@ impl Engine {
             }
             self.arrived(now, slot);
         }
+        if self.owes_edge(slot, old) {
+            self.start_by_edge(now, slot);
+        }
     }
 
     /// A definition is gone.
@@ -172,6 +211,7 @@ impl Engine {
         self.timers
             .set(Timer::Hold(slot), &mut instance.life.hold_until, None);
         self.index.remove(slot, &instance.definition);
+        self.unwatch(&instance.definition);
         self.names.remove(&instance.definition.name.folded());
         for number in instance.present.keys() {
             if let Some(entry) = self.interfaces.get_mut(*number) {
@@ -195,6 +235,7 @@ impl Engine {
                 self.undefined(now, &name);
             }
         }
+        self.forget_unwanted_levels();
         if !std::mem::replace(&mut self.booted, true) {
             self.dirty.insert(Dirty::Engine);
             for slot in self.slots() {

@@ -5,9 +5,12 @@
 //! ------------------------------------+------------------------------------------------------------
 //! its definition is gone              | the service is forgotten
 //! the manager stops everything        | nothing
-//! it failed, too often                | given up, unless an interface arrived after its end began
+//! it failed, too often                | given up, unless an interface arrived after its end began or
+//!                                     | a trigger without a level fired
 //! it failed                           | started again after the delay if an interface is present or
-//!                                     | it was started by hand
+//!                                     | it was started by hand, or by a trigger without a level
+//! a trigger without a level fired     | started again
+//!   later than the horizon            |
 //! start again was noted, or a trigger | started again if an interface is present
 //!   event is queued                   |
 //! an interface is present that        | started again, unless an operator stopped it after that
@@ -50,6 +53,8 @@ impl Engine {
             .get_or_insert(run.told.unwrap_or(run.started).max(run.started));
         let error = failure_of(&run, instance.definition.protocol, exit);
         let life = &mut instance.life;
+        // A queued event that nobody answered is one that nobody knows of.
+        life.owed |= run.last_edge > run.horizon || (run.queued > 0 && !run.condition_held);
         life.last_exit = exit;
         life.last_error = error.as_ref().map(|(_, reason)| reason.clone());
         life.desired = Desired::Stopped;
@@ -112,17 +117,20 @@ impl Engine {
         };
         let present = !instance.present.is_empty();
         let later = instance.present.values().any(|cursor| *cursor > horizon);
+        let owed = instance.life.owed;
+        // Nothing that could go away was its reason.
         let by_hand = matches!(run.reason, StartReason::Demand | StartReason::Auto)
-            || instance.life.retry_by_hand;
+            || instance.life.retry_by_hand
+            || !run.condition_held;
         if failed {
             let policy = &instance.definition.failure;
             let too_often = instance.life.failed_at.len() >= policy.limit as usize;
             let ended_at = run.ended_at.unwrap_or(self.n);
             let arrived = instance.present.values().any(|cursor| *cursor > ended_at);
-            if (!policy.restart || too_often) && !arrived {
+            if (!policy.restart || too_often) && !arrived && !owed {
                 instance.life.held.get_or_insert(HeldBack::GivenUp);
                 self.tell_state(now, slot);
-            } else if present || by_hand {
+            } else if present || by_hand || owed {
                 instance.life.retry_by_hand = by_hand && !run.condition_held;
                 let at = now.after(policy.delay);
                 instance.life.desired = Desired::Running;
@@ -135,7 +143,7 @@ impl Engine {
         instance.life.retry_by_hand = false;
         if run.again || run.queued > 0 {
             self.start_if_present(now, slot, StartReason::Restart);
-        } else if later {
+        } else if later || owed {
             self.start_if_present(now, slot, StartReason::Trigger);
         } else if present && instance.life.held.is_none() {
             instance.life.held = Some(HeldBack::Finished);
@@ -160,7 +168,7 @@ impl Engine {
                 .set(Timer::Retry(slot), &mut instance.life.retry_at, at);
             return;
         }
-        let wanted = !instance.present.is_empty() || instance.life.retry_by_hand;
+        let wanted = instance.wanted() || instance.life.retry_by_hand;
         if wanted && instance.life.run.is_none() && self.may_start(slot) {
             self.start(now, slot, StartReason::Restart, Vec::new(), None);
         } else if let Some(instance) = self.instance_mut(slot) {

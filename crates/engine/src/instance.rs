@@ -23,10 +23,18 @@ pub(crate) struct Instance {
     /// Whether the store allows it to run.
     pub(crate) enabled: bool,
     pub(crate) known: Known,
-    /// The matching interfaces that are ready for it, with the cursor of that moment.
+    /// What it has to run for, with the cursor of its arrival: matching interfaces that are ready for
+    /// it, and sides of levels that hold.
     pub(crate) present: BTreeMap<Number, u64>,
     /// What must survive a restart of the manager.
     pub(crate) life: Life,
+}
+
+impl Instance {
+    /// Whether something is there that it has to run for, or has happened.
+    pub(crate) fn wanted(&self) -> bool {
+        !self.present.is_empty() || self.life.owed
+    }
 }
 
 /// All instances, each at a place of its own that is used again once it is empty.
@@ -106,6 +114,9 @@ pub(crate) struct Life {
     pub(crate) retry_at: Option<Time>,
     /// Whether that happens although no interface is there, because it was started by hand.
     pub(crate) retry_by_hand: bool,
+    /// Whether a trigger without a level has fired that could not start it yet.
+    #[serde(default)]
+    pub(crate) owed: bool,
     /// Until when it is held back as flapping.
     pub(crate) hold_until: Option<Time>,
     pub(crate) starts: u64,
@@ -127,6 +138,7 @@ impl Life {
             triggered_at: VecDeque::new(),
             retry_at: None,
             retry_by_hand: false,
+            owed: false,
             hold_until: None,
             starts: 0,
             failures: 0,
@@ -172,6 +184,9 @@ pub(crate) struct Run {
     pub(crate) linger_at: Option<Time>,
     /// Trigger events that the service has not taken.
     pub(crate) queued: u32,
+    /// The cursor of the last trigger without a level that fired and that the service is not told of.
+    #[serde(default)]
+    pub(crate) last_edge: Option<u64>,
     /// The session of its host, which dies with the manager's process.
     #[serde(skip)]
     pub(crate) session: Option<SessionId>,
@@ -188,6 +203,8 @@ pub(crate) enum StopCause {
     NoInterface,
     /// The interface given to the run was replaced.
     Replug,
+    /// A trigger stops it.
+    Trigger,
     /// The manager stops everything.
     Shutdown,
     /// It took too long to start.
@@ -205,6 +222,7 @@ impl StopCause {
             StopCause::Operator
             | StopCause::NoInterface
             | StopCause::Replug
+            | StopCause::Trigger
             | StopCause::Shutdown => true,
             StopCause::StartTimeout | StopCause::Itself | StopCause::Exit => false,
         }

@@ -13,6 +13,7 @@
 //! | `interfaces` | the table of present interfaces |
 //! | `index` | from an interface to the triggers that it could fire |
 //! | `definitions` | definitions that come, change and go |
+//! | `signals` | levels and edges that are no devices: addresses, ports, events and so on |
 //! | `instance` | an instance, its run, its host |
 //! | `requests` | admission, and what each request does |
 //! | `sessions` | subscriptions: a snapshot, then every change |
@@ -28,12 +29,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use arrival_model::cursor::Cursor;
 use arrival_model::definition::ServiceName;
 use arrival_model::time::Time;
+use arrival_model::trigger::{Level, PolicyKind};
 
 use api::{AskId, Effect, Event, HostId, RunId, SessionId, Settings, Ticket};
 use index::{Index, Slot};
 use instance::{Host, Instance, Instances};
 use interfaces::{Interfaces, Number};
 use sessions::Session;
+use signals::{LevelEntry, PolicyEntry};
 use timers::{Timer, Timers};
 
 pub mod api;
@@ -49,6 +52,7 @@ mod machine;
 mod requests;
 mod saved;
 mod sessions;
+mod signals;
 mod timers;
 pub mod view;
 
@@ -70,6 +74,8 @@ pub struct Engine {
     hosts: BTreeMap<HostId, Host>,
     sessions: BTreeMap<SessionId, Session>,
     asks: BTreeMap<AskId, asks::Question>,
+    levels: BTreeMap<Level, LevelEntry>,
+    policies: BTreeMap<PolicyKind, PolicyEntry>,
     timers: Timers,
     /// Requests to enable or disable that the store is writing.
     saving: BTreeMap<Ticket, SessionId>,
@@ -100,6 +106,8 @@ enum Dirty {
     Life(Slot),
     Host(HostId),
     Interface(Number),
+    Level(Number),
+    Policy(PolicyKind),
 }
 
 /// What the engine has counted since it was made.
@@ -126,6 +134,8 @@ impl Engine {
             hosts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             asks: BTreeMap::new(),
+            levels: BTreeMap::new(),
+            policies: BTreeMap::new(),
             timers: Timers::default(),
             saving: BTreeMap::new(),
             loaded: false,
@@ -158,6 +168,9 @@ impl Engine {
             }
             Event::Overrun { source } => self.source_overrun(now, source),
             Event::Snapshot(all) => self.snapshot(now, all),
+            Event::Level { level, by } => self.level_told(now, &level, by),
+            Event::Policy { kind, digest } => self.policy_told(now, kind, digest),
+            Event::Happened(signal) => self.happened(now, &signal),
             Event::HostStarted {
                 host,
                 pid,
@@ -205,6 +218,7 @@ impl Engine {
                 Timer::Retry(slot) => self.retry_due(now, slot),
                 Timer::Hold(slot) => self.hold_passed(now, slot),
                 Timer::Ask(ask) => self.ask_expired(now, ask),
+                Timer::Gone(level) => self.gone_for_long(now, level),
             }
         }
         self.flush();

@@ -66,10 +66,11 @@ impl Engine {
         let Some(instance) = self.instance(slot) else {
             return;
         };
-        let latest = instance.present.iter().max_by_key(|(_, cursor)| **cursor);
-        let interface = latest
-            .and_then(|(number, _)| self.interfaces.get(*number))
-            .map(|entry| entry.interface.clone());
+        let interfaces = (instance.present.iter())
+            .filter_map(|(number, cursor)| Some((cursor, self.interfaces.get(*number)?)));
+        let interface = interfaces
+            .max_by_key(|(cursor, _)| **cursor)
+            .map(|(_, entry)| entry.interface.clone());
         let definition = instance.definition.clone();
         let condition_held = !instance.present.is_empty();
         let service = definition.name.clone();
@@ -102,6 +103,7 @@ impl Engine {
             deadline: None,
             linger_at: None,
             queued: 0,
+            last_edge: None,
             session: None,
             waiters: waiter.into_iter().collect(),
         };
@@ -110,6 +112,7 @@ impl Engine {
         life.run = Some(run);
         life.desired = Desired::Running;
         life.held = None;
+        life.owed = false;
         life.starts += 1;
         life.last_error = None;
         let host = Host {
@@ -178,9 +181,7 @@ impl Engine {
     /// Starts a STOPPED instance whose condition holds, unless something holds it back.
     pub(crate) fn start_if_present(&mut self, now: Time, slot: Slot, reason: StartReason) {
         let ready = self.instance(slot).is_some_and(|instance| {
-            instance.life.run.is_none()
-                && instance.life.retry_at.is_none()
-                && !instance.present.is_empty()
+            instance.life.run.is_none() && instance.life.retry_at.is_none() && instance.wanted()
         });
         if ready && self.may_start(slot) {
             self.start(now, slot, reason, Vec::new(), None);
@@ -216,6 +217,7 @@ impl Engine {
             StopCause::Operator
             | StopCause::NoInterface
             | StopCause::Replug
+            | StopCause::Trigger
             | StopCause::Shutdown => match session {
                 // Half of the time is left for SIGTERM, should the control not be answered.
                 Some(session) => self.ask(session, slot, Control::Stop, now.after(allowed / 2)),

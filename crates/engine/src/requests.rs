@@ -357,11 +357,15 @@ impl Engine {
                 .interfaces
                 .get(*number)
                 .map(|entry| entry.interface.link.clone());
-            return Err(Denied::Changed(
-                link.unwrap_or_else(|| "an interface".to_owned()),
-            ));
+            let level = || {
+                let mut levels = self.levels.iter();
+                let found = levels.find(|(_, entry)| entry.number == *number);
+                found.map_or("an interface".to_owned(), |(level, _)| level.to_string())
+            };
+            return Err(Denied::Changed(link.unwrap_or_else(level)));
         }
-        if run.queued > 0 {
+        let missed = |edge: u64| cursor.epoch != epoch || edge > cursor.n;
+        if run.queued > 0 || run.last_edge.is_some_and(missed) {
             return Err(Denied::Changed("a trigger event".to_owned()));
         }
         // A cursor that lies ahead must not hide what arrives until then.

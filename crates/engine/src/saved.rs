@@ -7,6 +7,8 @@
 //! life/NAME              state, run, held back, failures, planned restart
 //! host/ID                service, run, main process and its start time
 //! interface/NUMBER       a present interface with the cursors of its two moments
+//! level/NUMBER           a level, and which side of it holds
+//! policy/KIND            what a policy was
 //! ```
 //!
 //! The records that an effect needs are handed out before it, as one [`Effect::Persist`]; so what
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use arrival_model::definition::{Definition, ServiceName};
 use arrival_model::time::Time;
+use arrival_model::trigger::{Level, PolicyKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,7 @@ use crate::api::{Change, HostId, RunId, Settings};
 use crate::index::Slot;
 use crate::instance::{Host, Instance, Known, Life};
 use crate::interfaces::{Entry, Number};
+use crate::signals::LevelEntry;
 use crate::timers::Timer;
 use crate::{Dirty, Engine};
 
@@ -114,6 +118,25 @@ impl Engine {
                         value,
                     });
                 }
+                Dirty::Level(id) => {
+                    let found = self.levels.iter().find(|(_, entry)| entry.id == id);
+                    let value = found.and_then(|(level, entry)| json(&(level, entry)));
+                    changes.push(Change {
+                        key: format!("level/{}", id.0),
+                        value,
+                    });
+                }
+                Dirty::Policy(kind) => {
+                    let value = self.policies.get(&kind).and_then(json);
+                    let key = match kind {
+                        PolicyKind::Machine => "policy/machine",
+                        PolicyKind::User => "policy/user",
+                    };
+                    changes.push(Change {
+                        key: key.to_owned(),
+                        value,
+                    });
+                }
                 Dirty::Interface(number) => {
                     let value = self.interfaces.get(number).and_then(json);
                     changes.push(Change {
@@ -176,6 +199,15 @@ impl Engine {
                     engine.interfaces.insert(Number(id), entry);
                     Ok(())
                 }),
+                ("level", _) => parse(&value).map(|(level, entry): (Level, LevelEntry)| {
+                    engine.recall_level(level, entry);
+                }),
+                ("policy", "machine") => parse(&value).map(|entry| {
+                    engine.policies.insert(PolicyKind::Machine, entry);
+                }),
+                ("policy", "user") => parse(&value).map(|entry| {
+                    engine.policies.insert(PolicyKind::User, entry);
+                }),
                 _ => Err("unknown kind of record".to_owned()),
             };
             if let Err(error) = read {
@@ -193,6 +225,13 @@ impl Engine {
         );
         engine.drop_unpaired();
         Restored { engine, problems }
+    }
+
+    fn recall_level(&mut self, level: Level, mut entry: LevelEntry) {
+        let at = entry.gone_at.take();
+        self.timers
+            .set(Timer::Gone(entry.id), &mut entry.gone_at, at);
+        self.levels.insert(level, entry);
     }
 
     fn restore_instance(&mut self, record: DefinitionRecord, life: Life) {

@@ -6,6 +6,7 @@ use arrival_model::time::Time;
 
 use crate::api::AskId;
 use crate::index::Slot;
+use crate::interfaces::Number;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,8 @@ pub(crate) enum Timer {
     Hold(Slot),
     /// A question's silence becomes an answer then.
     Ask(AskId),
+    /// A port without a socket counts as closed then.
+    Gone(Number),
 }
 
 /// All timers that run, by time.

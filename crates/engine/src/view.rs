@@ -7,13 +7,14 @@ use arrival_model::cursor::Cursor;
 use arrival_model::definition::{Definition, ServiceName};
 use arrival_model::exit::Exit;
 use arrival_model::interface::Interface;
+use arrival_model::service_trigger::Action;
 use arrival_model::state::{Desired, HeldBack, ServiceState, StartReason};
 use arrival_model::time::Time;
-use arrival_model::trigger::{DeviceTrigger, Wait};
+use arrival_model::trigger::{Cause, DeviceTrigger, Signal, Wait};
 
 use crate::Engine;
 use crate::api::{HostId, RunId};
-use crate::index::{FoldedIds, Slot, device_triggers};
+use crate::index::{FoldedIds, Slot};
 use crate::instance::{Instance, Known, Run};
 
 /// A service as it is now.
@@ -156,6 +157,19 @@ impl Engine {
             .count()
     }
 
+    /// How much of what fires a trigger is there: interfaces, or sides of levels that hold.
+    pub fn holding(&self, cause: &Cause) -> usize {
+        if let Cause::Device(device) = cause {
+            return self.present_for(device);
+        }
+        let holds = |signal: &Signal| matches!(signal, Signal::Side(level, side) if self.level(level) == Some(*side));
+        cause
+            .signals()
+            .iter()
+            .filter(|signal| holds(signal))
+            .count()
+    }
+
     fn view(&self, slot: Slot) -> Option<ServiceView<'_>> {
         let instance = self.instance(slot)?;
         let life = &instance.life;
@@ -200,9 +214,15 @@ impl Engine {
         let called = |trigger: &DeviceTrigger| {
             class_name(trigger.class).unwrap_or_else(|| trigger.class.to_string())
         };
-        let triggers: Vec<Vec<Condition>> = device_triggers(&instance.definition)
-            .map(|trigger| self.conditions_of(trigger, &called(trigger)))
-            .collect();
+        let triggers = instance.definition.triggers.iter().map(|trigger| {
+            match (trigger.action, &trigger.cause) {
+                (Action::Start, Cause::Device(device)) => {
+                    self.conditions_of(device, &called(device))
+                }
+                (action, cause) => vec![self.condition_of(action, cause)],
+            }
+        });
+        let triggers: Vec<Vec<Condition>> = triggers.collect();
         let conditions = self.conditions_of_service(instance);
         let answer = self.answer_for(instance, &conditions, &triggers);
         Some(Explanation {
@@ -273,6 +293,39 @@ impl Engine {
         conditions
     }
 
+    /// The condition of a trigger that no device starts a service by.
+    fn condition_of(&self, action: Action, cause: &Cause) -> Condition {
+        let verb = match action {
+            Action::Start => "starts",
+            Action::Stop => "stops",
+        };
+        let mut known = false;
+        let mut holds = false;
+        let mut by = None;
+        for signal in cause.signals() {
+            if let Signal::Side(level, side) = signal {
+                known |= self.level(&level).is_some();
+                holds |= self.level(&level) == Some(side);
+                by = by.or(self.level_by(&level).filter(|by| !by.is_empty()));
+            }
+        }
+        let is_level = matches!(
+            cause,
+            Cause::Network { .. } | Cause::Domain { .. } | Cause::Port { .. }
+        );
+        let state = match (is_level, known, holds) {
+            (false, ..) => String::new(),
+            (true, false, _) => ": not known yet".to_owned(),
+            (true, true, true) => by.map_or(": so it is".to_owned(), |by| format!(": {by}")),
+            (true, true, false) => ": not so".to_owned(),
+        };
+        Condition {
+            holds: holds && action == Action::Start,
+            what: format!("{verb} when {cause}{state}"),
+            remedy: None,
+        }
+    }
+
     fn conditions_of_service(&self, instance: &Instance) -> Vec<Condition> {
         let name = &instance.definition.name;
         let mut conditions = vec![Condition {
@@ -304,6 +357,7 @@ impl Engine {
                 (
                     HeldBack::Disabled
                     | HeldBack::StoppedByOperator
+                    | HeldBack::StoppedByTrigger
                     | HeldBack::GivenUp
                     | HeldBack::Flapping,
                     _,

@@ -40,7 +40,7 @@
 //! let read = read(Path::new("blink.inf"), text, &Target::amd64());
 //! let plan = read.plan.expect("a good file");
 //! assert_eq!(plan.services[0].name.as_str(), "blink");
-//! let trigger = plan.services[0].triggers[0].form.to_device().expect("a device's");
+//! let trigger = plan.services[0].triggers[0].device().expect("a device's");
 //! assert_eq!(trigger.ids[0].as_str(), "USB\\VID_0547&PID_1002");
 //! ```
 //!

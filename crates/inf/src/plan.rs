@@ -12,7 +12,7 @@ use arrival_model::definition::{
 };
 use arrival_model::guid::Guid;
 use arrival_model::service_trigger::ServiceTrigger;
-use arrival_model::trigger::{self as model, DeviceTrigger, FoldedId, Wait};
+use arrival_model::trigger::{Cause, DeviceTrigger, FoldedId, Wait};
 
 use crate::syntax::fold;
 
@@ -272,6 +272,8 @@ pub struct Settings {
     pub directory: Option<String>,
     /// Variables.
     pub environment: BTreeMap<String, String>,
+    /// What it may publish.
+    pub provides: Vec<Guid>,
     /// How long a start may take.
     pub start_timeout: Option<Duration>,
     /// How long a stop may take.
@@ -291,6 +293,8 @@ pub struct TriggerSettings {
     pub ancestors: bool,
     /// Which moment counts as the arrival.
     pub wait: Wait,
+    /// The mode of a pipe's socket.
+    pub mode: Option<u16>,
 }
 
 impl Service {
@@ -310,6 +314,7 @@ impl Service {
         definition.group.clone_from(&settings.group);
         definition.directory.clone_from(&settings.directory);
         definition.environment.clone_from(&settings.environment);
+        definition.provides.clone_from(&settings.provides);
         definition.damping.clone_from(&settings.damping);
         definition.start_timeout = settings.start_timeout.unwrap_or(Definition::START_TIMEOUT);
         definition.stop_timeout = settings.stop_timeout.unwrap_or(Definition::STOP_TIMEOUT);
@@ -330,15 +335,25 @@ impl Service {
             .enumerate()
             .filter_map(|(number, trigger)| {
                 let own = settings.triggers.get(&number).copied().unwrap_or_default();
-                let device = trigger.form.to_device()?;
-                Some(model::Trigger::Device(DeviceTrigger {
-                    ancestors: own.ancestors,
-                    wait: own.wait,
-                    ..device
-                }))
+                let mut meant = trigger.form.meaning().ok()?;
+                if let Cause::Device(device) = &mut meant.cause {
+                    device.ancestors = own.ancestors;
+                    device.wait = own.wait;
+                }
+                if let (Cause::Pipe { mode, .. }, Some(own)) = (&mut meant.cause, own.mode) {
+                    *mode = own;
+                }
+                Some(meant)
             });
         definition.triggers = triggers.collect();
         definition
+    }
+}
+
+impl Trigger {
+    /// The device whose arrival starts the service, if that is what it means.
+    pub fn device(&self) -> Option<DeviceTrigger> {
+        self.form.meaning().ok()?.starts_with_device().cloned()
     }
 }
 

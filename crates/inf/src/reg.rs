@@ -31,7 +31,7 @@ use arrival_model::definition::{Definition, ServiceName, StartType};
 use arrival_model::diagnostic::{Diagnostic, Report};
 use arrival_model::guid::Guid;
 use arrival_model::service_trigger::{Action, DataItem, DataType, ServiceTrigger, TriggerType};
-use arrival_model::trigger as model;
+use arrival_model::trigger::Cause;
 
 use crate::plan::{self, Account, Data, FailureAction, FailureActions, Place, Service};
 use crate::syntax::fold;
@@ -100,7 +100,7 @@ fn text(definition: &Definition) -> String {
         own.push(format!("\"DependOnService\"={}", wide(7, &names)));
     }
     keys.push((String::new(), own));
-    for (number, model::Trigger::Device(trigger)) in definition.triggers.iter().enumerate() {
+    for (number, trigger) in definition.triggers.iter().enumerate() {
         let form = ServiceTrigger::from(trigger);
         let mut values = vec![
             format!("\"Type\"=dword:{:08x}", form.kind.to_raw()),
@@ -117,7 +117,7 @@ fn text(definition: &Definition) -> String {
     for (key, name, values) in settings_of(definition) {
         let texts: Vec<&str> = values.iter().map(String::as_str).collect();
         let value = match (name, texts.as_slice()) {
-            ("Environment", texts) => wide(7, texts),
+            ("Environment" | "Provides", texts) => wide(7, texts),
             (_, [only]) => quoted(only),
             (_, _) => continue,
         };
@@ -520,15 +520,15 @@ fn one(report: &mut Report<'_>, name: &str, keys: &Keys) -> Option<Definition> {
         span: 0..0,
     };
     for trigger in &service.triggers {
-        if trigger.form.to_device().is_none() {
-            let kind = trigger.form.kind;
-            let message = format!(
-                "triggers of type {}, {}, cannot be watched yet",
-                kind.to_raw(),
-                kind.name()
-            );
-            report.error("unsupported-trigger", trigger.span.clone(), message, None);
-        }
+        let why = match trigger.form.meaning() {
+            Ok(meant) if matches!(meant.cause, Cause::State(_) | Cause::Aggregate(_)) => {
+                let (kind, name) = (trigger.form.kind.to_raw(), trigger.form.kind.name());
+                format!("triggers of type {kind}, {name}, happen on Windows only")
+            }
+            Ok(_) => continue,
+            Err(error) => error.to_string(),
+        };
+        report.error("unsupported-trigger", trigger.span.clone(), why, None);
     }
     Some(service.definition(&program))
 }

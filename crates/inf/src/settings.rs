@@ -8,10 +8,12 @@
 //! | Replug | `restart`, `ignore`: what happens when its interface is replaced | `restart` |
 //! | Group, Directory | the group it runs in, the folder it starts in | the user's, `/` |
 //! | Environment | texts `NAME=value` | none |
+//! | Provides | GUIDs of event providers and RPC interfaces that the service may publish | none |
 //! | StartTimeout, StopTimeout | how long a start or stop may take | 30 s, 20 s |
 //! | FailureRestart (0, 1), FailureDelay, FailureLimit, FailureWithin | instead of FailureActions | the default policy |
 //! | DampingStarts, DampingWithin, DampingHold | how often its triggers may start it | any number of times |
 //! | Triggers\N: Ancestors (0, 1), Wait (`usable`, `appeared`) | of the N-th trigger, from 0 | 0, `usable` |
+//! | Triggers\N: Mode (octal) | of the socket of the N-th trigger's pipe | 0600 |
 //!
 //! A time is a number of milliseconds, or one with `us` behind it. Numbers may be text or of 32 bits.
 
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use arrival_model::definition::{Damping, FailurePolicy, Protocol, Replug};
 use arrival_model::diagnostic::{Report, closest};
+use arrival_model::guid::Guid;
 use arrival_model::trigger::Wait;
 
 use crate::plan::{Data, Settings, Value};
@@ -27,7 +30,7 @@ use crate::plan::{Data, Settings, Value};
 /// The key, folded.
 pub(crate) const KEY: &str = "parameters\\arrival";
 
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 17] = [
     "Protocol",
     "Follow",
     "Linger",
@@ -35,6 +38,7 @@ pub(crate) const NAMES: [&str; 16] = [
     "Group",
     "Directory",
     "Environment",
+    "Provides",
     "StartTimeout",
     "StopTimeout",
     "FailureRestart",
@@ -221,6 +225,7 @@ fn set(
         "directory" if text.starts_with('/') => settings.directory = Some(text),
         "directory" => return Err(Wrong::Value("an absolute path of this machine")),
         "environment" => settings.environment = environment(&value.data)?,
+        "provides" => settings.provides = provides(&value.data)?,
         "starttimeout" => settings.start_timeout = Some(span(&text)?),
         "stoptimeout" => settings.stop_timeout = Some(span(&text)?),
         "failurerestart" => failure.switch = Some(switch(&text)?),
@@ -233,6 +238,21 @@ fn set(
         _ => return Err(Wrong::Name),
     }
     Ok(())
+}
+
+fn provides(data: &Data) -> Result<Vec<Guid>, Wrong> {
+    let texts = match data {
+        Data::Texts(texts) => texts.as_slice(),
+        Data::Text(text) => std::slice::from_ref(text),
+        Data::Expand(_) | Data::Number(..) | Data::Bytes(..) => &[],
+    };
+    let guids: Result<std::collections::BTreeSet<Guid>, _> =
+        texts.iter().map(|text| text.parse()).collect();
+    guids
+        .ok()
+        .filter(|guids| !guids.is_empty())
+        .map(|guids| guids.into_iter().collect())
+        .ok_or(Wrong::Value("0x10000 as the flags, and GUIDs"))
 }
 
 fn environment(data: &Data) -> Result<BTreeMap<String, String>, Wrong> {
@@ -261,6 +281,11 @@ fn trigger(own: &mut crate::plan::TriggerSettings, value: &Value) -> Result<(), 
                 "appeared" => Wait::Appeared,
                 _ => return Err(Wrong::Value("usable or appeared")),
             };
+        }
+        "mode" => {
+            let mode = u16::from_str_radix(&text, 8).ok();
+            let mode = mode.filter(|mode| *mode <= 0o777);
+            own.mode = Some(mode.ok_or(Wrong::Value("0600, or 0666 for everybody"))?);
         }
         _ => return Err(Wrong::Name),
     }

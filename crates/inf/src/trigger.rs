@@ -24,6 +24,8 @@ use arrival_model::service_trigger::{
     Action, DataItem, DataType, MOST, ServiceTrigger, TriggerError, TriggerType,
 };
 
+use arrival_model::trigger::Cause;
+
 use crate::context::Context;
 use crate::plan::Trigger;
 use crate::registry;
@@ -170,19 +172,34 @@ fn one(context: &mut Context<'_, '_>, section: &str) -> Option<ServiceTrigger> {
             .error("1014", span, error.to_string(), remedy);
         return None;
     }
-    if trigger.to_device().is_none() {
-        let (span, message, remedy) = if trigger.kind == TriggerType::DeviceInterfaceArrival {
-            let message = "a device that arrives would stop the service, which it never does here";
-            (action_field, message.to_owned(), "write Action = 1")
-        } else {
-            let message = format!(
-                "triggers of type {}, {}, cannot be watched yet",
-                trigger.kind.to_raw(),
-                trigger.kind.name()
-            );
-            (kind_field, message, "write TriggerType = 1")
-        };
-        let span = span.map_or(0..0, |field| field.span.clone());
+    let unfit = match trigger.meaning() {
+        Ok(meant) => match meant.cause {
+            Cause::State(_) | Cause::Aggregate(_) => {
+                let (number, name) = (trigger.kind.to_raw(), trigger.kind.name());
+                let message = format!("triggers of type {number}, {name}, happen on Windows only");
+                Some((kind_field, message))
+            }
+            Cause::Rpc(_) => {
+                let message = "RPC interfaces are not watched yet".to_owned();
+                Some((subtype_field, message))
+            }
+            Cause::Device(_)
+            | Cause::Network { .. }
+            | Cause::Domain { .. }
+            | Cause::Port { .. }
+            | Cause::Policy(_)
+            | Cause::Pipe { .. }
+            | Cause::Custom(_) => None,
+        },
+        Err(error) => {
+            let item = document.entry(section, "DataItem");
+            let field = item.and_then(|entry| entry.values.get(1));
+            Some((field.or(kind_field), error.to_string()))
+        }
+    };
+    if let Some((field, message)) = unfit {
+        let span = field.map_or(0..0, |field| field.span.clone());
+        let remedy = "leave the trigger out, or write one that happens here";
         context.unfit("unsupported-trigger", span, message, remedy.to_owned());
     }
     Some(trigger)

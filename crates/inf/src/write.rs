@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use arrival_model::definition::{Definition, FailurePolicy, Protocol, Replug, StartType};
-use arrival_model::service_trigger::ServiceTrigger;
-use arrival_model::trigger::{Trigger, Wait};
+use arrival_model::service_trigger::{DataItem, DataType, ServiceTrigger};
+use arrival_model::trigger::{Cause, PIPE_MODE, Wait};
 
 use crate::settings::time_text;
 use crate::{Target, command, format, read};
@@ -81,16 +81,47 @@ pub(crate) fn settings(definition: &Definition) -> Vec<(String, &'static str, Ve
         let pairs = pairs.map(|(name, value)| format!("{name}={value}"));
         settings.push((own.to_owned(), "Environment", pairs.collect()));
     }
-    for (number, Trigger::Device(trigger)) in definition.triggers.iter().enumerate() {
+    if !definition.provides.is_empty() {
+        let provides = definition.provides.iter().map(ToString::to_string);
+        settings.push((own.to_owned(), "Provides", provides.collect()));
+    }
+    for (number, trigger) in definition.triggers.iter().enumerate() {
         let key = format!("{own}\\Triggers\\{number}");
-        if trigger.ancestors {
+        if let Cause::Pipe { mode, .. } = &trigger.cause
+            && *mode != PIPE_MODE
+        {
+            settings.push((key.clone(), "Mode", vec![format!("{mode:04o}")]));
+        }
+        let Cause::Device(device) = &trigger.cause else {
+            continue;
+        };
+        if device.ancestors {
             settings.push((key.clone(), "Ancestors", vec!["1".to_owned()]));
         }
-        if trigger.wait == Wait::Appeared {
+        if device.wait == Wait::Appeared {
             settings.push((key, "Wait", vec!["appeared".to_owned()]));
         }
     }
     settings
+}
+
+/// The data of an item, as its type is written.
+fn data(item: &DataItem) -> String {
+    if let Some(texts) = item.texts() {
+        let texts: Vec<String> = texts.iter().map(|text| quote(text)).collect();
+        return texts.join(", ");
+    }
+    match item.kind {
+        DataType::Level => item.bytes.first().map_or(String::new(), u8::to_string),
+        DataType::Binary | DataType::String | DataType::KeywordAny | DataType::KeywordAll => {
+            let bytes: Vec<String> = item
+                .bytes
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            bytes.join(", ")
+        }
+    }
 }
 
 /// The name of an account, and whether the service has a SID of its own.
@@ -135,7 +166,12 @@ pub fn write(definition: &Definition, folder: Option<&Path>) -> Result<String, S
             definition.name
         )
     };
-    let again = read(Path::new("export.inf"), text.as_bytes(), &Target::amd64());
+    // What is exported may be for another machine, which watches more.
+    let target = Target {
+        here: false,
+        ..Target::amd64()
+    };
+    let again = read(Path::new("export.inf"), text.as_bytes(), &target);
     let errors = again.problems.iter().filter(|problem| problem.is_error());
     let errors: Vec<String> = errors.map(|problem| problem.message.clone()).collect();
     if let Some(error) = errors.first() {
@@ -230,7 +266,7 @@ fn text(definition: &Definition, in_package: Option<&str>) -> Result<String, Str
         line(String::new());
         line("[Service.Parameters]".to_owned());
         for (key, name, values) in &settings {
-            let flags = if *name == "Environment" {
+            let flags = if matches!(*name, "Environment" | "Provides") {
                 "0x10000"
             } else {
                 ""
@@ -242,7 +278,7 @@ fn text(definition: &Definition, in_package: Option<&str>) -> Result<String, Str
             ));
         }
     }
-    for (number, Trigger::Device(trigger)) in definition.triggers.iter().enumerate() {
+    for (number, trigger) in definition.triggers.iter().enumerate() {
         let form = ServiceTrigger::from(trigger);
         line(String::new());
         line(format!("[Service.Trigger.{number}]"));
@@ -250,9 +286,7 @@ fn text(definition: &Definition, in_package: Option<&str>) -> Result<String, Str
         line(format!("Action = {}", form.action.to_raw()));
         line(format!("SubType = {}", form.subtype));
         for item in &form.items {
-            for text in item.texts().unwrap_or_default() {
-                line(format!("DataItem = 2, {}", quote(&text)));
-            }
+            line(format!("DataItem = {}, {}", item.kind.to_raw(), data(item)));
         }
     }
     Ok(out)

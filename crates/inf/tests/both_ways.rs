@@ -32,6 +32,14 @@ fn plain_program(mut definition: Definition) -> Definition {
     definition
 }
 
+/// Another machine, which may watch what this one does not.
+fn elsewhere() -> Target {
+    Target {
+        here: false,
+        ..Target::amd64()
+    }
+}
+
 proptest! {
     #[test]
     fn as_an_inf(definition in strategy::definitions()) {
@@ -39,7 +47,7 @@ proptest! {
         let text = write(&definition, None);
         prop_assert!(text.is_ok(), "{:?}", text);
         let text = text.unwrap();
-        let read = arrival_inf::read(Path::new("x.inf"), text.as_bytes(), &Target::amd64());
+        let read = arrival_inf::read(Path::new("x.inf"), text.as_bytes(), &elsewhere());
         let plan = read.plan.unwrap();
         prop_assert_eq!(plan.services.len(), 1);
         let again = plan.services.first().unwrap().definition(&definition.exec[0]);
@@ -95,7 +103,8 @@ fn the_registry_of_a_windows_service_reads_as_its_triggers() {
     };
     assert_eq!(service.exec, ["/usr/lib/hidserv", "-k"]);
     assert!(!service.follow);
-    let arrival_model::trigger::Trigger::Device(trigger) = service.triggers.first().unwrap();
+    let trigger = service.triggers.first().unwrap();
+    let trigger = trigger.starts_with_device().unwrap();
     assert_eq!(
         trigger.class.to_string(),
         "{4d1e55b2-f16f-11cf-88cb-001111000030}"

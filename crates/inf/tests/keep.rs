@@ -9,7 +9,7 @@ use arrival_model::guid::Guid;
 use arrival_model::trigger::{DeviceTrigger, Trigger, Wait};
 
 fn trigger(class: u128) -> Trigger {
-    Trigger::Device(DeviceTrigger {
+    Trigger::device(DeviceTrigger {
         class: Guid::from_u128(class),
         ids: Vec::new(),
         ancestors: false,

@@ -13,16 +13,18 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -93,6 +95,22 @@ impl Links {
         self.create(name, info)
     }
 
+    /// Makes a VXLAN device, for which the kernel listens at a UDP port while it is up.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_bridge`](Links::create_bridge).
+    pub fn create_vxlan(&mut self, name: &str, id: u32, port: u16) -> Result<(), LinkError> {
+        let info = vec![
+            LinkInfo::Kind(InfoKind::Vxlan),
+            LinkInfo::Data(InfoData::Vxlan(vec![
+                InfoVxlan::Id(id),
+                InfoVxlan::Port(port),
+            ])),
+        ];
+        self.create(name, info)
+    }
+
     /// Deletes a device.
     ///
     /// # Errors
@@ -133,6 +151,59 @@ impl Links {
             link.header.flags = LinkFlags::Up;
         }
         self.request(verb, name, RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Gives a device an address.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV if there is no device of this name, EEXIST if it has the address.
+    pub fn add_address(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), LinkError> {
+        let message = self.address("address", name, address, prefix)?;
+        let message = RouteNetlinkMessage::NewAddress(message);
+        self.request("address", name, message, NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Takes an address from a device.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV if there is no device of this name, EADDRNOTAVAIL if it has not the address.
+    pub fn delete_address(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), LinkError> {
+        let message = self.address("take an address from", name, address, prefix)?;
+        let message = RouteNetlinkMessage::DelAddress(message);
+        self.request("take an address from", name, message, 0)
+    }
+
+    fn address(
+        &self,
+        verb: &'static str,
+        name: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<AddressMessage, LinkError> {
+        check_name(verb, name)?;
+        let mut message = AddressMessage::default();
+        message.header.index = rustix::net::netdevice::name_to_index(self.socket_fd(), name)
+            .map_err(|errno| error(verb, name, errno.into()))?;
+        message.header.family = match address {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.header.prefix_len = prefix;
+        message.attributes.push(AddressAttribute::Local(address));
+        message.attributes.push(AddressAttribute::Address(address));
+        Ok(message)
     }
 
     fn socket_fd(&self) -> BorrowedFd<'_> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guid::Guid;
 use crate::trigger::Trigger;
 
 /// The name of a service: case is kept, and compared without regard to it.
@@ -204,8 +205,11 @@ pub struct Definition {
     pub stop_timeout: Duration,
     /// Services that must run before it.
     pub depends: Vec<ServiceName>,
-    /// What starts it.
+    /// What starts it, and what stops it.
     pub triggers: Vec<Trigger>,
+    /// The event providers and RPC interfaces that it may publish, in order and each once.
+    #[serde(default)]
+    pub provides: Vec<Guid>,
     /// Who may do what with it, in SDDL; none means the default descriptor.
     pub security: Option<String>,
 }
@@ -237,6 +241,7 @@ impl Definition {
             stop_timeout: Self::STOP_TIMEOUT,
             depends: Vec::new(),
             triggers: Vec::new(),
+            provides: Vec::new(),
             security: None,
         }
     }

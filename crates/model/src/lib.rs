@@ -21,7 +21,7 @@
 //! | [`service_trigger`] | a trigger as Windows keeps it: types, subtypes, actions, data items |
 //! | [`state`] | the seven service states, accepted controls, reasons |
 //! | [`time`] | nanoseconds of CLOCK_BOOTTIME |
-//! | [`trigger`] | what starts a service |
+//! | [`trigger`] | what starts a service, and what stops it |
 #![forbid(unsafe_code)]
 
 pub mod access;

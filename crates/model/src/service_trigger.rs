@@ -22,7 +22,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::guid::Guid;
-use crate::trigger::{DeviceTrigger, FoldedId, Wait};
+
+mod convert;
+
+pub use self::convert::MeaningError;
 
 /// The most triggers of a service, and the most items of a trigger.
 pub const MOST: usize = 64;
@@ -445,45 +448,6 @@ impl ServiceTrigger {
         }
         Ok(())
     }
-
-    /// The device trigger that this is; none if it is of another type, or stops its service.
-    pub fn to_device(&self) -> Option<DeviceTrigger> {
-        let device = self.kind == TriggerType::DeviceInterfaceArrival
-            && self.action == Action::Start
-            && self.check().is_ok();
-        if !device {
-            return None;
-        }
-        let mut ids: Vec<FoldedId> = Vec::new();
-        for text in self.items.iter().filter_map(DataItem::texts).flatten() {
-            let id = FoldedId::new(&text);
-            if !text.is_empty() && !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        Some(DeviceTrigger {
-            class: self.subtype,
-            ids,
-            ancestors: false,
-            wait: Wait::Usable,
-        })
-    }
-}
-
-impl From<&DeviceTrigger> for ServiceTrigger {
-    /// Each id is an item of its own, since all strings of one item must match on Windows.
-    fn from(trigger: &DeviceTrigger) -> Self {
-        ServiceTrigger {
-            kind: TriggerType::DeviceInterfaceArrival,
-            action: Action::Start,
-            subtype: trigger.class,
-            items: trigger
-                .ids
-                .iter()
-                .map(|id| DataItem::strings([id.as_str()]))
-                .collect(),
-        }
-    }
 }
 
 impl fmt::Display for ServiceTrigger {
@@ -662,29 +626,5 @@ mod tests {
             let error = told(bad).unwrap_err();
             assert!(error.contains(why), "{error}: {why}");
         }
-    }
-
-    #[test]
-    fn a_device_trigger_goes_there_and_back() {
-        let own = DeviceTrigger {
-            class: Guid::from_u128(5),
-            ids: vec![
-                FoldedId::new("usb\\vid_0547&pid_1002"),
-                FoldedId::new("USB\\CLASS_08"),
-            ],
-            ancestors: false,
-            wait: Wait::Usable,
-        };
-        let form = ServiceTrigger::from(&own);
-        assert_eq!(form.items.len(), 2);
-        assert_eq!(form.to_device(), Some(own));
-        assert_eq!(
-            form.to_string(),
-            "start when a device interface of {00000000-0000-0000-0000-000000000005} arrives: \
-             USB\\VID_0547&PID_1002 | USB\\CLASS_08"
-        );
-        assert_eq!(trigger(1, 2, 5, &[]).to_device(), None);
-        let several = trigger(1, 1, 5, &[DataItem::strings(["a", "b"])]);
-        assert_eq!(several.to_device().unwrap().ids.len(), 2);
     }
 }

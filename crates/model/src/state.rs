@@ -196,6 +196,8 @@ pub enum HeldBack {
     Finished,
     /// It was started too often in too short a time, and its definition damps that.
     Flapping,
+    /// A trigger stopped it; ends with the next arrival.
+    StoppedByTrigger,
 }
 
 impl HeldBack {
@@ -207,6 +209,7 @@ impl HeldBack {
             HeldBack::GivenUp => "given up",
             HeldBack::Finished => "finished",
             HeldBack::Flapping => "flapping",
+            HeldBack::StoppedByTrigger => "stopped by a trigger",
         }
     }
 }

@@ -22,14 +22,14 @@ use arrival_model::class::Classes;
 use arrival_model::definition::{
     Damping, Definition, FailurePolicy, Protocol, Replug, ServiceName, StartType,
 };
-use arrival_model::guid::Guid;
-use arrival_model::trigger::{DeviceTrigger, FoldedId, Trigger, Wait};
+use arrival_model::service_trigger::{Action, MOST};
+use arrival_model::trigger::Trigger;
 
 use crate::document::{self, Found, Section};
-use crate::identity;
-use crate::lint;
 
 mod text;
+mod trigger;
+
 use arrival_model::diagnostic::{Diagnostic, Report, closest};
 
 /// The variables that are replaced in arguments and set in the environment of every run.
@@ -134,19 +134,26 @@ pub(crate) fn read(report: &mut Report<'_>, classes: &Classes) -> Option<(Defini
     }
     let mut definition = service.and_then(|service| read_service(report, service, &mut places));
     let mut triggers = Vec::new();
-    for start in top.sections(report, "start", "[[start]]") {
-        let span = start.span.clone();
-        if let Some(trigger) = read_start(report, start, classes) {
+    for (key, label, action) in [
+        ("start", "[[start]]", Action::Start),
+        ("stop", "[[stop]]", Action::Stop),
+    ] {
+        for section in top.sections(report, key, label) {
+            let span = section.span.clone();
+            let cause = trigger::read(report, section, action, classes);
+            let Some(trigger) = cause.map(|cause| Trigger { action, cause }) else {
+                continue;
+            };
             if triggers.contains(&trigger) {
-                report.warn(
-                    "duplicate-trigger",
-                    span,
-                    "the same trigger stands above",
-                    None,
-                );
-            } else {
-                triggers.push(trigger);
+                let message = "the same trigger stands above";
+                report.warn("duplicate-trigger", span, message, None);
+                continue;
             }
+            if triggers.len() == MOST {
+                let message = format!("a service has at most {MOST} triggers");
+                report.error("too-many", span, message, None);
+            }
+            triggers.push(trigger);
         }
     }
     let elsewhere: Vec<(&str, &str)> = ["exec", "user", "name", "follow", "protocol"]
@@ -275,6 +282,7 @@ fn read_service(
         *timeout = found.value;
     }
     definition.depends = read_depends(report, &mut section, &definition.name);
+    definition.provides = trigger::read_provides(report, &mut section);
     if let Some(security) = section.string(report, "security") {
         if let Err(error) = security.value.parse::<Descriptor>() {
             let remedy = "the grammar is in docs/definition.md".to_owned();
@@ -482,157 +490,4 @@ fn read_damping(report: &mut Report<'_>, mut section: Section<'_>) -> Option<Dam
         within: within?.value,
         hold: hold?.value,
     })
-}
-
-fn read_start(
-    report: &mut Report<'_>,
-    mut section: Section<'_>,
-    classes: &Classes,
-) -> Option<Trigger> {
-    let (ids, places) = read_ids(report, &mut section);
-    let class = read_class(report, &mut section, classes, &ids);
-    let ancestors = section.boolean(report, "ancestors");
-    if !ancestors.as_ref().is_some_and(|flag| flag.value)
-        && let Some(class) = class.and_then(|class| classes.get(class))
-    {
-        for (id, place) in ids.iter().zip(places) {
-            if lint::is_impossible(class, id) {
-                let name = &class.name;
-                let message = format!("no device of the class '{name}' has the id '{id}' itself");
-                let remedy = "ancestors = true compares the devices above it too; \
-                              'arrival devices --long' shows what ids there are";
-                report.warn("impossible-id", place, message, remedy.to_owned());
-            }
-        }
-    }
-    if let Some(ancestors) = ancestors
-        .as_ref()
-        .filter(|flag| flag.value && ids.is_empty())
-    {
-        let message = "'ancestors' has no effect without 'id'".to_owned();
-        report.warn("no-effect", ancestors.span.clone(), message, None);
-    }
-    let waits = [("usable", Wait::Usable), ("appeared", Wait::Appeared)];
-    let wait = section.choice(report, "wait", &waits);
-    let elsewhere = [
-        ("ids", "the key is 'id', a string or a list"),
-        ("hardware_id", "the key is 'id'"),
-        ("guid", "the key is 'class'"),
-        ("subsystem", "classes are named by 'device'"),
-    ];
-    section.finish(report, &elsewhere);
-    Some(Trigger::Device(DeviceTrigger {
-        class: class?,
-        ids,
-        ancestors: ancestors.is_some_and(|flag| flag.value),
-        wait: wait.map(|wait| wait.value).unwrap_or_default(),
-    }))
-}
-
-fn read_ids(
-    report: &mut Report<'_>,
-    section: &mut Section<'_>,
-) -> (Vec<FoldedId>, Vec<Range<usize>>) {
-    let (mut ids, mut places) = (Vec::new(), Vec::new());
-    let Some(found) = section.strings(report, "id", true) else {
-        return (ids, places);
-    };
-    if found.value.is_empty() {
-        let message = "'id' is an empty list".to_owned();
-        let remedy = "leave it out to match every device of the class".to_owned();
-        report.error("bad-value", found.span, message, remedy);
-    }
-    for item in found.value {
-        match identity::expand(&item.value) {
-            Ok(id) => {
-                let id = FoldedId::new(&id);
-                if !ids.contains(&id) {
-                    ids.push(id);
-                    places.push(item.span);
-                }
-            }
-            Err((message, remedy)) => report.error("bad-id", item.span, message, remedy),
-        }
-    }
-    (ids, places)
-}
-
-fn read_class(
-    report: &mut Report<'_>,
-    section: &mut Section<'_>,
-    classes: &Classes,
-    ids: &[FoldedId],
-) -> Option<Guid> {
-    let named = section.entry("device").is_some();
-    let numbered = section.entry("class").is_some();
-    let device = section.string(report, "device");
-    let class = section.string(report, "class");
-    match (device, class) {
-        (Some(_), Some(class)) => {
-            let message = "'device' and 'class' name the same thing".to_owned();
-            report.error(
-                "conflict",
-                class.span,
-                message,
-                "leave one of them out".to_owned(),
-            );
-            None
-        }
-        (Some(device), None) => {
-            let numeric = device.value.parse::<Guid>().is_ok();
-            if let Some(class) = classes.resolve(&device.value).filter(|_| !numeric) {
-                return Some(class.guid);
-            }
-            let names = || classes.iter().map(|class| class.name.as_str());
-            let remedy = if numeric {
-                format!("write class = \"{}\"", device.value)
-            } else {
-                match closest(&device.value, names()) {
-                    Some(meant) => format!("did you mean \"{meant}\"?"),
-                    None => format!("the classes are {}", names().collect::<Vec<_>>().join(", ")),
-                }
-            };
-            let message = format!("there is no device class '{}'", device.value);
-            report.error("unknown-class", device.span, message, remedy);
-            None
-        }
-        (None, Some(class)) => match class.value.parse::<Guid>() {
-            Ok(guid) => {
-                if classes.get(guid).is_none() {
-                    let (message, remedy) = if ids.is_empty() {
-                        (
-                            format!(
-                                "nobody defines the class {guid}, so that nothing starts the service"
-                            ),
-                            "define it in a file of classes.d, or list ids".to_owned(),
-                        )
-                    } else {
-                        (
-                            format!("nobody defines the class {guid}"),
-                            "it will be defined for devices that have one of these ids".to_owned(),
-                        )
-                    };
-                    report.warn("undefined-class", class.span, message, remedy);
-                }
-                Some(guid)
-            }
-            Err(error) => {
-                let remedy = classes
-                    .resolve(&class.value)
-                    .map(|_| format!("write device = \"{}\"", class.value));
-                report.error("bad-value", class.span, error.to_string(), remedy);
-                None
-            }
-        },
-        (None, None) => {
-            if !named && !numbered {
-                section.missing(
-                    report,
-                    "device",
-                    "write device = \"serial\", or class = \"{...}\"",
-                );
-            }
-            None
-        }
-    }
 }

@@ -213,6 +213,16 @@ impl Layout {
         self.run().join("notify")
     }
 
+    /// The folder of the sockets that stand for pipes.
+    pub fn pipes(&self) -> PathBuf {
+        self.run().join("pipe")
+    }
+
+    /// The socket of custom events.
+    pub fn events_socket(&self) -> PathBuf {
+        self.run().join("events")
+    }
+
     /// The lock that says that a daemon serves this root; its file holds the daemon's pid.
     pub fn daemon_lock(&self) -> PathBuf {
         self.run().join("lock")
@@ -238,6 +248,7 @@ impl Layout {
         }
         make(&self.lib(), 0o755)?;
         make(&self.run(), 0o755)?;
+        make(&self.pipes(), 0o755)?;
         make(&self.log(), 0o755)?;
         let state = self.state();
         make(&state, 0o700)?;

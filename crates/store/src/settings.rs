@@ -7,10 +7,14 @@
 //! | `uevent_buffer` | bytes, 64 KiB to 1 GiB | 32 MiB |
 //! | `sysfs` | path | `/sys` |
 //! | `udev` | boolean | `true` |
+//! | `link_local` | boolean: whether addresses of a link alone count as addresses | `true` |
+//! | `port_closed_after` | duration: how long a port is without a socket before it counts as closed | `60s` |
+//! | `system_root` | path below which the files of domain and policy are looked for | `/` |
 //! | `[dirs]` | names of `%variables%` in INF files, and their folders | none |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::document::{self, Section};
 use crate::file::{self, Content};
@@ -71,6 +75,12 @@ pub struct Settings {
     pub sysfs: PathBuf,
     /// Whether udevd's messages are waited for.
     pub udev: bool,
+    /// Whether addresses that are valid on their link alone count as addresses.
+    pub link_local: bool,
+    /// How long a port is without a socket before it counts as closed.
+    pub port_closed_after: Duration,
+    /// The folder below which the files of domain and policy are looked for.
+    pub system_root: PathBuf,
     /// Folders that `%variables%` of INF files stand for, by folded name.
     pub dirs: BTreeMap<String, String>,
 }
@@ -83,6 +93,9 @@ impl Default for Settings {
             uevent_buffer: 32 * 1024 * 1024,
             sysfs: PathBuf::from("/sys"),
             udev: true,
+            link_local: true,
+            port_closed_after: Duration::from_secs(60),
+            system_root: PathBuf::from("/"),
             dirs: BTreeMap::new(),
         }
     }
@@ -137,12 +150,24 @@ impl Settings {
         if let Some(bytes) = top.number(report, "uevent_buffer", 64 * 1024..=1024 * 1024 * 1024) {
             settings.uevent_buffer = bytes.value;
         }
-        if let Some(sysfs) = top.string(report, "sysfs") {
-            if !sysfs.value.starts_with('/') {
-                let message = format!("'{}' is not an absolute path", sysfs.value);
-                report.error("bad-value", sysfs.span, message, None);
+        for (key, path) in [
+            ("sysfs", &mut settings.sysfs),
+            ("system_root", &mut settings.system_root),
+        ] {
+            let Some(found) = top.string(report, key) else {
+                continue;
+            };
+            if !found.value.starts_with('/') {
+                let message = format!("'{}' is not an absolute path", found.value);
+                report.error("bad-value", found.span, message, None);
             }
-            settings.sysfs = PathBuf::from(sysfs.value);
+            *path = PathBuf::from(found.value);
+        }
+        if let Some(link_local) = top.boolean(report, "link_local") {
+            settings.link_local = link_local.value;
+        }
+        if let Some(after) = top.duration(report, "port_closed_after") {
+            settings.port_closed_after = after.value;
         }
         if let Some(udev) = top.boolean(report, "udev") {
             settings.udev = udev.value;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrival_model::class::{Class, ClassError, ClassFile, Classes, Match, Patterns};
 use arrival_model::definition::{Definition, ServiceName, StartType};
 use arrival_model::guid::Guid;
-use arrival_model::trigger::{FoldedId, Trigger};
+use arrival_model::trigger::{Cause, FoldedId};
 
 use crate::definition;
 use crate::document;
@@ -404,7 +404,11 @@ fn with_classes_of_triggers<'a>(
     definitions: impl Iterator<Item = &'a Definition>,
 ) -> Classes {
     let mut undefined: BTreeMap<Guid, Match> = BTreeMap::new();
-    for Trigger::Device(trigger) in definitions.flat_map(|definition| &definition.triggers) {
+    let triggers = definitions.flat_map(|definition| &definition.triggers);
+    for trigger in triggers {
+        let Cause::Device(trigger) = &trigger.cause else {
+            continue;
+        };
         if trigger.ids.is_empty() || classes.get(trigger.class).is_some() {
             continue;
         }

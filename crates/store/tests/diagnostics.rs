@@ -147,8 +147,9 @@ fn a_definition_means_what_it_says() {
         start_timeout: seconds(10),
         stop_timeout: seconds(90),
         depends: vec!["dbus".parse().unwrap()],
+        provides: Vec::new(),
         triggers: vec![
-            Trigger::Device(DeviceTrigger {
+            Trigger::device(DeviceTrigger {
                 class: serial,
                 ids: vec![
                     FoldedId::new("USB\\VID_067B&PID_2303"),
@@ -157,7 +158,7 @@ fn a_definition_means_what_it_says() {
                 ancestors: true,
                 wait: Wait::Usable,
             }),
-            Trigger::Device(DeviceTrigger {
+            Trigger::device(DeviceTrigger {
                 class: serial,
                 ids: vec![],
                 ancestors: false,

@@ -3,6 +3,7 @@
 //! | module | reads and writes |
 //! |---|---|
 //! | [`api`] | the interfaces of the control protocol and their types |
+//! | [`event`] | the frames of the event bus |
 //! | [`frame`] | the framing of Varlink on a stream |
 //! | [`keytab`] | whose keys a Kerberos keytab holds |
 //! | [`message`] | the calls and replies of Varlink |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod event;
 pub mod frame;
 pub mod keytab;
 pub mod message;

@@ -80,13 +80,14 @@ impl Subject {
         let settings = Settings {
             epoch: 1,
             queue_limit: 64,
+            port_closed_after: Duration::from_secs(60),
             access: AccessPolicy::default(),
         };
         let mut engine = Engine::new(settings);
         for number in 0..size {
             let exec = vec!["/bin/true".to_owned()];
             let mut definition = Definition::new(format!("service{number}").parse()?, exec);
-            definition.triggers.push(Trigger::Device(DeviceTrigger {
+            definition.triggers.push(Trigger::device(DeviceTrigger {
                 class: class()?,
                 ids: vec![FoldedId::new(&id(number))],
                 ancestors: false,

@@ -206,7 +206,7 @@ fn matching(
 
 /// The present interfaces that fire a trigger.
 fn firing<'i>(interfaces: &'i [Arc<Interface>], trigger: &Trigger) -> Vec<&'i Interface> {
-    let device = trigger.form.to_device();
+    let device = trigger.device();
     let all = interfaces.iter().map(|one| &**one);
     all.filter(|one| device.as_ref().is_some_and(|device| device.matches(one)))
         .collect()
@@ -223,7 +223,7 @@ fn classes_of(layout: &Layout, plan: &Plan, own: &[ClassFile]) -> (Classes, Opti
         }
     }
     let triggers = plan.services.iter().flat_map(|service| &service.triggers);
-    for trigger in triggers.filter_map(|trigger| trigger.form.to_device()) {
+    for trigger in triggers.filter_map(|trigger| trigger.device()) {
         if classes.get(trigger.class).is_none() && !trigger.ids.is_empty() {
             let class = class_for(&name_of(trigger.class), Some(trigger.class), &trigger.ids);
             if let Ok(class) = class.into_class() {

@@ -7,7 +7,7 @@ use std::path::Path;
 use arrival_client::{Connection, ErrorKind, Win32Error};
 use arrival_inf::Target;
 use arrival_inf::plan::{Service as PlanService, flags};
-use arrival_model::trigger::Trigger;
+use arrival_model::service_trigger::Action;
 use arrival_store::Layout;
 use arrival_store::package::{self, Installed, Package, Wish};
 use serde::Serialize;
@@ -219,19 +219,13 @@ fn write_installed(
             definition.name,
             printable(user)
         )?;
-        for Trigger::Device(trigger) in &definition.triggers {
-            let ids: Vec<&str> = trigger.ids.iter().map(|id| id.as_str()).collect();
-            let of = if ids.is_empty() {
-                String::new()
-            } else {
-                format!(" with {}", ids.join(" or "))
+        for trigger in &definition.triggers {
+            let verb = match trigger.action {
+                Action::Start => "starts",
+                Action::Stop => "stops",
             };
-            writeln!(
-                screen,
-                "          starts with an interface of {}{}",
-                trigger.class,
-                printable(&of)
-            )?;
+            let cause = trigger.cause.to_string();
+            writeln!(screen, "          {verb} when {}", printable(&cause))?;
         }
     }
     Ok(())

@@ -161,9 +161,9 @@ fn triggers_show_what_they_match_now() {
     assert_eq(
         text,
         str![[r#"
-SERVICE  ACTION  CLASS    PRESENT  WHEN    IDS
-gpsd     start   comport  1        usable  USB\VID_067B&PID_2303
-gpsd     start   comport  0        usable  any
+SERVICE  ACTION  BY       PRESENT  WHEN
+gpsd     start   comport  1        usable: USB\VID_067B&PID_2303
+gpsd     start   comport  0        usable: any
 
 "#]],
     );

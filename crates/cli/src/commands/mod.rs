@@ -35,12 +35,14 @@ mod check;
 mod control;
 mod daemon;
 mod devices;
+mod event;
 mod export;
 mod inf;
 pub(crate) mod install;
 mod plan;
 mod services;
 mod shell;
+mod sources;
 mod verify;
 mod watch;
 mod why;
@@ -67,6 +69,8 @@ pub(crate) fn run(arguments: Arguments, parser: clap::Command) -> ExitCode {
         Command::List => services::list(&place, screen),
         Command::Status(names) => services::status(&place, screen, &names.names),
         Command::Triggers(name) => services::triggers(&place, screen, name.name.as_deref()),
+        Command::Sources => sources::sources(&place, screen),
+        Command::Event(command) => event::event(&place, &command.does),
         Command::Why(name) => why::why(&place, screen, &name.name),
         Command::Watch(options) => watch::watch(&place, screen, options),
         Command::Devices(options) => devices::devices(&place, screen, &options),

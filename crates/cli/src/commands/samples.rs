@@ -127,7 +127,9 @@ pub(super) fn trigger(ids: &[&str], present: u64) -> Trigger {
     Trigger {
         service: "gpsd".to_owned(),
         action: "start".to_owned(),
-        class: interface().class,
+        kind: "device".to_owned(),
+        what: format!("a device of the class {} arrives", interface().class),
+        class: Some(interface().class),
         class_name: Some("comport".to_owned()),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         ancestors: false,

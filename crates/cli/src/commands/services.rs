@@ -244,16 +244,24 @@ pub(super) fn ids_of(trigger: &Trigger) -> String {
     }
 }
 
+/// The class of a device's trigger, by its short name if it has one.
+pub(super) fn class_of(trigger: &Trigger) -> Option<&str> {
+    trigger.class_name.as_deref().or(trigger.class.as_deref())
+}
+
 pub(super) fn write_triggers(screen: &mut Screen<'_>, triggers: &[Trigger]) -> io::Result<()> {
-    let mut table = Table::new(["SERVICE", "ACTION", "CLASS", "PRESENT", "WHEN", "IDS"]);
+    let mut table = Table::new(["SERVICE", "ACTION", "BY", "PRESENT", "WHEN"]);
     for trigger in triggers {
+        let when = match class_of(trigger) {
+            Some(_) => format!("{}: {}", trigger.wait, ids_of(trigger)),
+            None => trigger.what.clone(),
+        };
         table.row([
             Cell::new(&trigger.service).style(STRONG),
             trigger.action.as_str().into(),
-            Cell::new(trigger.class_name.as_deref().unwrap_or(&trigger.class)),
+            Cell::new(class_of(trigger).unwrap_or(&trigger.kind)),
             Cell::from(trigger.present).style(if trigger.present > 0 { GOOD } else { FAINT }),
-            trigger.wait.as_str().into(),
-            Cell::new(&ids_of(trigger)),
+            Cell::new(&when),
         ]);
     }
     table.write(screen, "no triggers")

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use arrival_client::{Condition, WhyReply};
 
-use super::services::{ids_of, state_style};
+use super::services::{class_of, ids_of, state_style};
 use super::{Outcome, Place};
 use crate::exit::{Exit, Failure};
 use crate::screen::{BAD, FAINT, GOOD, NOTABLE, STRONG, Screen};
@@ -38,16 +38,24 @@ pub(super) fn write_why(screen: &mut Screen<'_>, reply: &WhyReply) -> io::Result
     write_conditions(screen, &reply.conditions)?;
     for (at, report) in reply.triggers.iter().enumerate() {
         let trigger = &report.trigger;
-        let class = trigger.class_name.as_deref().unwrap_or(&trigger.class);
         writeln!(screen)?;
-        writeln!(
-            screen,
-            "trigger {}: {} with a device of class {}, id {}",
-            at + 1,
-            printable(&trigger.action),
-            printable(class),
-            printable(&ids_of(trigger)),
-        )?;
+        match class_of(trigger) {
+            Some(class) => writeln!(
+                screen,
+                "trigger {}: {} with a device of class {}, id {}",
+                at + 1,
+                printable(&trigger.action),
+                printable(class),
+                printable(&ids_of(trigger)),
+            )?,
+            None => writeln!(
+                screen,
+                "trigger {}: {} when {}",
+                at + 1,
+                printable(&trigger.action),
+                printable(&trigger.what),
+            )?,
+        }
         write_conditions(screen, &report.conditions)?;
     }
     if reply.triggers.is_empty() {

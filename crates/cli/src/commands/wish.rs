@@ -223,7 +223,7 @@ fn undefined(
         let devices = service
             .triggers
             .iter()
-            .filter_map(|trigger| trigger.form.to_device());
+            .filter_map(|trigger| trigger.device());
         devices.map(move |trigger| (service, trigger))
     });
     for (service, trigger) in triggers {

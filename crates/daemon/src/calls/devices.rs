@@ -70,8 +70,9 @@ impl Core {
             .host
             .and_then(|host| services.find(|view| view.host == Some(host)));
         let matches = own.is_some_and(|view| {
-            let mut triggers = view.definition.triggers.iter();
-            triggers.any(|Trigger::Device(trigger)| trigger.matches(interface))
+            let triggers = view.definition.triggers.iter();
+            let mut devices = triggers.filter_map(Trigger::starts_with_device);
+            devices.any(|device| device.matches(interface))
         });
         if matches {
             return Ok(());

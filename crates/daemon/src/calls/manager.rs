@@ -4,7 +4,7 @@ use arrival_engine::api::{Request, SessionId};
 use arrival_model::access::Right;
 use arrival_model::error::Win32Error;
 use arrival_wire::api::Empty;
-use arrival_wire::api::daemon::{Counters, InfoReply, Problem};
+use arrival_wire::api::daemon::{Counters, InfoReply, Problem, SourcesReply};
 use arrival_wire::message::Call;
 
 use super::{Answer, Asked, DAEMON, Step, Stepped, coded, no_method, reply};
@@ -18,6 +18,12 @@ impl Core {
             "Info" => {
                 self.may(DAEMON, id, Right::QueryStatus)?;
                 reply(self.info())
+            }
+            "Sources" => {
+                self.may(DAEMON, id, Right::QueryStatus)?;
+                reply(SourcesReply {
+                    sources: self.sources(),
+                })
             }
             "Reload" => {
                 self.may(DAEMON, id, Right::Administer)?;

@@ -3,7 +3,6 @@
 use arrival_engine::api::{Request, SessionId};
 use arrival_model::access::Right;
 use arrival_model::definition::ServiceName;
-use arrival_model::trigger::Trigger;
 use arrival_wire::api::Empty;
 use arrival_wire::api::services::{
     ListReply, Named, Service, StartCall, StatusReply, StopCall, Trigger as ToldTrigger,
@@ -124,16 +123,10 @@ impl Core {
         let Some(view) = self.engine.service(name) else {
             return Vec::new();
         };
-        let triggers = view
-            .definition
-            .triggers
-            .iter()
-            .map(|trigger| match trigger {
-                Trigger::Device(device) => {
-                    let present = self.engine.present_for(device);
-                    shapes::trigger(view.definition, device, &self.classes, present)
-                }
-            });
+        let triggers = view.definition.triggers.iter().map(|trigger| {
+            let holding = self.engine.holding(&trigger.cause);
+            shapes::trigger(view.definition, trigger, &self.classes, holding)
+        });
         triggers.collect()
     }
 }

@@ -72,7 +72,7 @@ fn service(name: &str, id: Option<&str>, wait: Wait) -> Definition {
     definition.stop_timeout = Duration::from_secs(2);
     definition.failure.delay = Duration::from_secs(1);
     definition.failure.limit = 2;
-    definition.triggers = vec![Trigger::Device(DeviceTrigger {
+    definition.triggers = vec![Trigger::device(DeviceTrigger {
         class: CLASS,
         ids: id.into_iter().map(FoldedId::new).collect(),
         ancestors: false,

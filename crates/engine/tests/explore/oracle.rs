@@ -54,7 +54,8 @@ pub(crate) fn quiet(facts: &Facts) -> Result<(), String> {
             Some(HeldBack::StoppedByOperator) => since(Happening::OperatorStop),
             Some(HeldBack::GivenUp) => since(Happening::Failure),
             Some(HeldBack::Finished) => since(Happening::Start) && since(Happening::CleanEnd),
-            Some(HeldBack::Flapping) | None => false,
+            // No scenario has a trigger that stops.
+            Some(HeldBack::StoppedByTrigger | HeldBack::Flapping) | None => false,
         };
         if !justified {
             return Err(format!(

@@ -143,6 +143,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         epoch: 1,
         queue_limit: 4,
+        port_closed_after: std::time::Duration::from_secs(60),
         access: AccessPolicy {
             own_uid: 0,
             administrators: None,

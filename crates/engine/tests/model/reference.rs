@@ -42,7 +42,9 @@ impl Truth {
     /// The interfaces that a definition's triggers want now.
     pub(crate) fn wanted(&self, definition: &Definition) -> BTreeSet<InterfaceKey> {
         let wants = |interface: &Interface, usable: bool| {
-            definition.triggers.iter().any(|Trigger::Device(trigger)| {
+            let triggers = definition.triggers.iter();
+            let mut triggers = triggers.filter_map(Trigger::starts_with_device);
+            triggers.any(|trigger| {
                 let mut ids = ids(interface);
                 if trigger.ancestors {
                     ids.extend(interface.ancestor_ids.iter().map(|id| id.to_uppercase()));

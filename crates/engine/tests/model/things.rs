@@ -17,6 +17,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         epoch: 1,
         queue_limit: 4,
+        port_closed_after: Duration::from_secs(60),
         access: AccessPolicy {
             own_uid: 0,
             administrators: None,
@@ -35,7 +36,7 @@ pub(crate) fn place(name: &ServiceName) -> usize {
 pub(crate) fn definition(service: usize, kind: u8) -> Definition {
     let mut definition = Definition::new(name(service), vec!["/bin/true".to_owned()]);
     let trigger = |class: usize, id: Option<&str>, wait, ancestors| {
-        Trigger::Device(DeviceTrigger {
+        Trigger::device(DeviceTrigger {
             class: CLASSES[class],
             ids: id.into_iter().map(FoldedId::new).collect(),
             ancestors,

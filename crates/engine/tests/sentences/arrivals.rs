@@ -37,8 +37,8 @@ fn an_interface_of_another_class_or_id_starts_nothing() {
 #[test]
 fn an_ancestors_id_counts_only_where_the_trigger_says_so() {
     let wants_parent = |ancestors| {
-        let Trigger::Device(plain) = trigger(&[r"TEST\PARENT"]);
-        Trigger::Device(DeviceTrigger { ancestors, ..plain })
+        let plain = device_trigger(&[r"TEST\PARENT"]);
+        Trigger::device(DeviceTrigger { ancestors, ..plain })
     };
     let mut world = World::with(Definition {
         triggers: vec![wants_parent(false)],
@@ -66,8 +66,8 @@ fn a_trigger_waits_for_usable_unless_it_says_appeared() {
     world.arrive(&device("a", 1));
     world.spawned();
 
-    let Trigger::Device(plain) = trigger(&[]);
-    let appeared = Trigger::Device(DeviceTrigger {
+    let plain = device_trigger(&[]);
+    let appeared = Trigger::device(DeviceTrigger {
         wait: Wait::Appeared,
         ..plain
     });

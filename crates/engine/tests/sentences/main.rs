@@ -13,4 +13,5 @@ mod requests;
 mod restart;
 mod runs;
 mod sessions;
+mod signals;
 mod world;

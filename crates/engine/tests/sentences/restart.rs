@@ -134,6 +134,7 @@ fn a_damaged_record_is_left_out_and_named() {
     let settings = Settings {
         epoch: 1,
         queue_limit: 4,
+        port_closed_after: Duration::from_secs(60),
         access: Default::default(),
     };
     let restored = arrival_engine::Engine::restore(settings, records);

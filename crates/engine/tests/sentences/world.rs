@@ -13,7 +13,7 @@ use arrival_model::guid::Guid;
 use arrival_model::interface::{EnabledBy, Incarnation, Interface, InterfaceKey, Owner};
 use arrival_model::state::ServiceState;
 use arrival_model::time::Time;
-use arrival_model::trigger::{DeviceTrigger, FoldedId, Trigger, Wait};
+use arrival_model::trigger::{DeviceTrigger, FoldedId, Level, Trigger, Wait};
 
 pub const CLASS: Guid = Guid::from_u128(0xa1);
 pub const ROOT: SessionId = SessionId(1);
@@ -31,12 +31,16 @@ pub fn definition() -> Definition {
 }
 
 pub fn trigger(ids: &[&str]) -> Trigger {
-    Trigger::Device(DeviceTrigger {
+    Trigger::device(device_trigger(ids))
+}
+
+pub fn device_trigger(ids: &[&str]) -> DeviceTrigger {
+    DeviceTrigger {
         class: CLASS,
         ids: ids.iter().map(|id| FoldedId::new(id)).collect(),
         ancestors: false,
         wait: Wait::Usable,
-    })
+    }
 }
 
 pub fn device(path: &str, inode: u64) -> Interface {
@@ -92,6 +96,7 @@ fn settings() -> Settings {
     Settings {
         epoch: 7,
         queue_limit: 4,
+        port_closed_after: Duration::from_secs(60),
         access: AccessPolicy {
             own_uid: 0,
             administrators: None,
@@ -214,6 +219,12 @@ impl World {
             .map(|interface| Arc::new((*interface).clone()))
             .collect();
         self.event(Event::Snapshot(all));
+    }
+
+    /// A source tells whether a level is true.
+    pub fn level(&mut self, level: Level, by: Option<&str>) {
+        let by = by.map(str::to_owned);
+        self.event(Event::Level { level, by });
     }
 
     /// Lets time pass, and everything happen that is due on the way.

@@ -82,7 +82,7 @@ impl NotifySocket {
             bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
             format!("@{name}")
         } else {
-            bind_file(&fd, path)?;
+            bind_file(&fd, path, 0o666)?;
             path.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned()
         };
         Ok(Self {
@@ -234,7 +234,9 @@ fn abstract_name(path: &Path) -> String {
 }
 
 /// Binds a socket to a path of any length, through its folder's descriptor, replacing an old socket.
-pub fn bind_file(socket: &OwnedFd, path: &Path) -> io::Result<PathBuf> {
+///
+/// The file has this mode at no moment more than that.
+pub fn bind_file(socket: &OwnedFd, path: &Path, mode: u32) -> io::Result<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -248,9 +250,10 @@ pub fn bind_file(socket: &OwnedFd, path: &Path) -> io::Result<PathBuf> {
         Ok(_) | Err(_) => {}
     }
     let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    // The file gets the mode of the socket, less the umask, which is the whole process's.
+    rustix::fs::fchmod(socket, Mode::from_raw_mode(mode))?;
     bind(socket, &SocketAddrUnix::new(&through)?)?;
-    // The umask is the whole process's, so the mode is set afterwards.
-    fs::set_permissions(&through, fs::Permissions::from_mode(0o666))?;
+    fs::set_permissions(&through, fs::Permissions::from_mode(mode))?;
     Ok(path.to_path_buf())
 }
 
@@ -388,7 +391,7 @@ mod tests {
             None,
         )
         .unwrap();
-        bind_file(&other, &deep.join("control")).unwrap();
+        bind_file(&other, &deep.join("control"), 0o600).unwrap();
         assert!(deep.join("control").exists());
     }
 }

@@ -46,6 +46,23 @@ pub struct InfoReply {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub name: String,
+    pub mechanism: String,
+    pub state: String,
+    pub error: Option<String>,
+    pub events: u64,
+    pub losses: u64,
+    pub reads: u64,
+    pub detail: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcesReply {
+    pub sources: Vec<Source>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReply {
     pub problems: Vec<Problem>,
 }

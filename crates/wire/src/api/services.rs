@@ -32,7 +32,9 @@ pub struct Service {
 pub struct Trigger {
     pub service: String,
     pub action: String,
-    pub class: String,
+    pub kind: String,
+    pub what: String,
+    pub class: Option<String>,
     pub class_name: Option<String>,
     pub ids: Vec<String>,
     pub ancestors: bool,
