@@ -289,7 +289,7 @@ impl Core {
 
     /// A program can speak before the thread that started it has said so: whoever carries the word
     /// of a host that is being started has to wait until that is done.
-    fn may_be_starting(&self, pid: u32) -> bool {
+    pub(crate) fn may_be_starting(&self, pid: u32) -> bool {
         if self.starting.is_empty() {
             return false;
         }
@@ -302,6 +302,7 @@ impl Core {
 
     /// Looks again at those that had to wait.
     fn decide(&mut self) {
+        self.decide_providers();
         for datagram in std::mem::take(&mut self.undecided) {
             self.datagram(datagram);
         }

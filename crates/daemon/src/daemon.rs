@@ -270,7 +270,7 @@ async fn serve(
         unready: true,
         ending: None,
         signals: SignalSources::new(layout, told),
-        to_attune: true,
+        to_attune: false,
     };
     for event in adopted {
         core.tell(event);
@@ -278,6 +278,8 @@ async fn serve(
     core.looked(looked);
     core.tell(Event::Loaded);
     core.drain();
+    // Whoever gets an answer finds the pipes and the event bus there too.
+    core.attune();
 
     let listener = bind(&layout.control_socket()).map_err(other(format!(
         "cannot listen at {}",

@@ -72,6 +72,12 @@ impl Ports {
         levels
     }
 
+    /// Whether a level that is waited for is true; none if that is not known.
+    pub(crate) fn level(&self, port: &PortMatch) -> Option<bool> {
+        let count = self.wanted.get(port).filter(|_| self.complete)?;
+        Some(*count > 0)
+    }
+
     /// All sockets that there were at the start have been told.
     pub(crate) fn completed(&mut self) -> Levels {
         self.complete = true;

@@ -103,8 +103,14 @@ pub(crate) struct SignalSources {
     policy: Running<FileSource>,
     events: Running<EventBus>,
     events_path: std::path::PathBuf,
+    /// Providers that may come from a host that is being started.
+    undecided: Vec<(u64, Guid, Arc<Peer>)>,
     /// The triggers whose filters the bus has.
     filters: Vec<CustomTrigger>,
+    /// What each source told last, while it runs.
+    last_network: Option<Option<String>>,
+    last_domain: Option<Option<String>>,
+    last_policy: Option<Policy>,
     /// What cannot be read or understood, by source.
     troubles: BTreeMap<&'static str, String>,
     pub(crate) pipes: Pipes,
@@ -120,7 +126,11 @@ impl SignalSources {
             policy: Running::Off,
             events: Running::Off,
             events_path: layout.events_socket(),
+            undecided: Vec::new(),
             filters: Vec::new(),
+            last_network: None,
+            last_domain: None,
+            last_policy: None,
             troubles: BTreeMap::new(),
             pipes: Pipes::new(layout.pipes(), told.clone()),
             told,
@@ -182,6 +192,56 @@ impl Core {
         });
         self.attune_events();
         self.attune_pipes();
+        self.tell_again();
+    }
+
+    /// Tells what the engine has forgotten and wants to know again: in one look at the files one
+    /// definition may have ceased to wait for something and another have begun to.
+    fn tell_again(&mut self) {
+        if !matches!(self.signals.network, Running::On(_)) {
+            self.signals.last_network = None;
+        }
+        if !matches!(self.signals.domain, Running::On(_)) {
+            self.signals.last_domain = None;
+        }
+        if !matches!(self.signals.policy, Running::On(_)) {
+            self.signals.last_policy = None;
+        }
+        let mut events = Vec::new();
+        for signal in self.engine.signals() {
+            match signal {
+                Signal::Side(level, _) if self.engine.level(level).is_none() => {
+                    let by = match level {
+                        Level::Network => self.signals.last_network.clone(),
+                        Level::Domain => self.signals.last_domain.clone(),
+                        Level::Port(port) => {
+                            let level = self.signals.ports.level(port);
+                            level.map(|open| open.then(String::new))
+                        }
+                    };
+                    let level = level.clone();
+                    events.extend(by.map(|by| Event::Level { level, by }));
+                }
+                Signal::Policy(kind) if !self.engine.knows_policy(*kind) => {
+                    let known = self.signals.last_policy.as_ref();
+                    events.extend(known.map(|policy| Event::Policy {
+                        kind: *kind,
+                        digest: match kind {
+                            PolicyKind::Machine => policy.machine.clone(),
+                            PolicyKind::User => policy.user.clone(),
+                        },
+                    }));
+                }
+                Signal::Side(..)
+                | Signal::Policy(_)
+                | Signal::Pipe(_)
+                | Signal::Rpc(_)
+                | Signal::Custom(_) => {}
+            }
+        }
+        for event in events {
+            self.tell(event);
+        }
     }
 
     /// Watches listening sockets for these.
@@ -270,6 +330,27 @@ impl Core {
         }
     }
 
+    /// Answers a provider, unless it may come from a host that is being started.
+    fn register(&mut self, connection: u64, provider: Guid, peer: Arc<Peer>) {
+        let known = self.hosts.get_ref().host_of(peer.pid).is_some();
+        if !known && peer.uid != 0 && self.may_be_starting(peer.pid) {
+            // A connection has at most so many providers, and there are at most so many connections.
+            self.signals.undecided.push((connection, provider, peer));
+            return;
+        }
+        let allowed = self.may_publish(&peer, provider);
+        if let Running::On(bus) = &self.signals.events {
+            bus.answer(connection, provider, allowed);
+        }
+    }
+
+    /// Answers those that had to wait for a host to be known.
+    pub(crate) fn decide_providers(&mut self) {
+        for (connection, provider, peer) in std::mem::take(&mut self.signals.undecided) {
+            self.register(connection, provider, peer);
+        }
+    }
+
     /// Whether a process may publish under a GUID, or why not.
     pub(crate) fn may_publish(&self, peer: &Peer, guid: Guid) -> Result<(), String> {
         if peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw() {
@@ -338,14 +419,12 @@ impl Core {
                 provider,
                 peer,
             }) => {
-                let allowed = self.may_publish(&peer, provider);
-                if let Running::On(bus) = &self.signals.events {
-                    bus.answer(connection, provider, allowed);
-                }
+                self.register(connection, provider, peer);
             }
             Told::Network(NetworkEvent::Usable(addresses)) => {
                 // Which address is there does not matter, only whether one is.
                 let by = (!addresses.is_empty()).then(String::new);
+                self.signals.last_network = Some(by.clone());
                 let level = Level::Network;
                 self.tell(Event::Level { level, by });
             }
@@ -359,12 +438,15 @@ impl Core {
                         Some(sid) => format!("{} {sid}", found.realm),
                         None => found.realm,
                     });
+                    self.signals.last_domain = Some(by.clone());
                     let level = Level::Domain;
                     self.tell(Event::Level { level, by });
                 }
             }
             Told::Policy(event) => {
-                if let Some(Policy { machine, user }) = self.file_event("policy", event) {
+                if let Some(policy) = self.file_event("policy", event) {
+                    self.signals.last_policy = Some(policy.clone());
+                    let Policy { machine, user } = policy;
                     for (kind, digest) in [(PolicyKind::Machine, machine), (PolicyKind::User, user)]
                     {
                         self.tell(Event::Policy { kind, digest });

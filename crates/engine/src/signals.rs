@@ -140,6 +140,11 @@ impl Engine {
         self.levels.get(level)?.side
     }
 
+    /// Whether a policy is known, or that there is none.
+    pub fn knows_policy(&self, kind: PolicyKind) -> bool {
+        self.policies.contains_key(&kind)
+    }
+
     /// What makes a level true.
     pub fn level_by(&self, level: &Level) -> Option<&str> {
         self.levels.get(level)?.by.as_deref()

@@ -44,9 +44,9 @@ const PROVIDERS: usize = 64;
 pub struct BusConfig {
     /// The socket's path.
     pub path: PathBuf,
-    /// The most connections.
+    /// The most connections; root's are never too many.
     pub connections: usize,
-    /// The most connections of one user; root's are not counted.
+    /// The most connections of one user.
     pub per_user: usize,
 }
 
@@ -357,8 +357,10 @@ impl Server {
                 .connections
                 .values()
                 .filter(|one| one.peer.uid == peer.uid);
-            let too_many = self.connections.len() >= self.config.connections
-                || (peer.uid != 0 && of_user.count() >= self.config.per_user);
+            // Nobody else's connections may keep root out.
+            let too_many = peer.uid != 0
+                && (self.connections.len() >= self.config.connections
+                    || of_user.count() >= self.config.per_user);
             if too_many {
                 add(&self.shared.counters.refused, 1);
                 continue;

@@ -21,6 +21,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -40,6 +41,8 @@ const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 const DUMP_INTERRUPTED: u16 = 0x10;
 /// How often a table is read again that changes while it is.
 const DUMPS: usize = 16;
+/// How long after tables that could not be read they are tried again.
+const RETRY: Duration = Duration::from_secs(1);
 /// The longest message of rtnetlink that is read at once; the kernel makes them no longer than 32 KiB.
 const MESSAGE: usize = 64 * 1024;
 /// The most addresses, and the most links, that are kept.
@@ -98,6 +101,8 @@ pub struct NetworkCounters {
     pub malformed: u64,
     /// Links and addresses that were too many to keep.
     pub too_many: u64,
+    /// How often the tables could not be read.
+    pub failures: u64,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +113,7 @@ struct Atomics {
     foreign: AtomicU64,
     malformed: AtomicU64,
     too_many: AtomicU64,
+    failures: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -286,6 +292,7 @@ impl NetworkSource {
             sequence: 0,
             table: Table::default(),
             told: None,
+            stale: false,
             link_local: config.link_local,
             counters: Arc::clone(&counters),
             sink: Box::new(sink),
@@ -307,6 +314,7 @@ impl NetworkSource {
             foreign: of(&self.counters.foreign),
             malformed: of(&self.counters.malformed),
             too_many: of(&self.counters.too_many),
+            failures: of(&self.counters.failures),
         }
     }
 }
@@ -317,6 +325,8 @@ struct Ears {
     sequence: u32,
     table: Table,
     told: Option<BTreeSet<UsableAddress>>,
+    /// Whether the tables could not be read.
+    stale: bool,
     link_local: bool,
     counters: Arc<Atomics>,
     sink: Box<dyn FnMut(NetworkEvent) + Send>,
@@ -338,13 +348,18 @@ impl Ears {
                 (self.sink)(NetworkEvent::Overrun);
             }
             self.tell();
-            if rest.wait(&[borrow(&self.events)], None) == Woken::End {
-                return;
+            match rest.wait(&[borrow(&self.events)], self.stale.then_some(RETRY)) {
+                Woken::End => return,
+                Woken::Late => self.read_again(),
+                Woken::Ready(_) => {}
             }
         }
     }
 
     fn tell(&mut self) {
+        if self.stale && self.told.is_none() {
+            return;
+        }
         let usable = self.table.usable(self.link_local);
         if self.told.as_ref() != Some(&usable) {
             let addresses = usable.iter().cloned().collect();
@@ -382,24 +397,30 @@ impl Ears {
         }
     }
 
-    /// Reads both tables; what they held before is gone.
+    /// Reads both tables; if that fails what was known stays, and it is tried again later.
     fn read_again(&mut self) {
         count(&self.counters.reads);
-        self.table = Table::default();
+        let before = std::mem::take(&mut self.table);
+        self.stale = self.read_tables().is_err();
+        if self.stale {
+            count(&self.counters.failures);
+            self.table = before;
+        }
+    }
+
+    fn read_tables(&mut self) -> io::Result<()> {
         let link = || RouteNetlinkMessage::GetLink(LinkMessage::default());
         let address = || RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let questions: [&dyn Fn() -> RouteNetlinkMessage; 2] = [&link, &address];
         for question in questions {
             for _ in 0..DUMPS {
-                match self.dump(question()) {
-                    Ok(true) => break,
-                    // It changed meanwhile: what was read is kept, and read once more.
-                    Ok(false) => {}
-                    // Out of memory, say; the next message of the kernel is one more chance.
-                    Err(_) => break,
+                // If it changed meanwhile what was read is kept, and read once more.
+                if self.dump(question())? {
+                    break;
                 }
             }
         }
+        Ok(())
     }
 
     /// Reads one table; false if it changed meanwhile.
